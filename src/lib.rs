@@ -1,0 +1,3 @@
+//! Serin.
+
+pub mod config;

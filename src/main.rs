@@ -1,0 +1,3 @@
+//! The command `serin`.
+
+fn main() {}
