@@ -1,4 +1,8 @@
 //! Serin.
 
 pub mod config;
+pub mod proxy;
+pub mod routing;
+pub mod shutdown;
+pub mod snapshot;
 pub mod upstream;

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 #[derive(Debug, Default)]
 pub struct UploadProgress {
     bytes: AtomicU64,
+    waiting: AtomicBool,
     finished: AtomicBool,
 }
 
@@ -20,6 +21,11 @@ impl UploadProgress {
     /// Body bytes handed to the connection so far.
     pub fn bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether the connection would take more and the client has not sent it yet.
+    pub fn is_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed)
     }
 
     /// Whether the whole body was handed over.
@@ -62,6 +68,7 @@ impl Body for RequestBody {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
