@@ -2,7 +2,10 @@
 //! Nothing here knows how a request is served.
 
 pub mod diagnostic;
+pub mod names;
 pub mod place;
 pub mod resource;
+pub mod services;
 pub mod settings;
+pub mod traffic;
 pub mod value;
