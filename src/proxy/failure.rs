@@ -54,9 +54,6 @@ pub enum Failure {
     /// The client's body ended early or broke the protocol.
     #[error("the request body is incomplete")]
     BodyBroken,
-    /// A defect of Serin's own.
-    #[error("internal error")]
-    Internal,
 }
 
 impl Failure {
@@ -83,7 +80,6 @@ impl Failure {
             Self::Protocol => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -99,7 +95,6 @@ impl Failure {
             Self::Protocol => Flag::UPE,
             Self::Timeout => Flag::UT,
             Self::Stalled | Self::BodyTimeout => Flag::SI,
-            Self::Internal => Flag::UMSDR,
         }
     }
 
@@ -117,7 +112,6 @@ impl Failure {
             Self::Closed | Self::Reset => "connection_terminated",
             Self::Protocol => "http_protocol_error",
             Self::Timeout | Self::Stalled => "http_response_timeout",
-            Self::Internal => "proxy_internal_error",
         }
     }
 
@@ -133,7 +127,10 @@ impl Failure {
 
     /// Whether the connection to the client can serve nothing after this.
     pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken)
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::Stalled
+        )
     }
 }
 

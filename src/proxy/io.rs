@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 use super::watch::ConnectionState;
@@ -18,7 +18,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug)]
 pub struct ClientIo<S> {
     stream: S,
-    ahead: Bytes,
+    ahead: BytesMut,
     state: Arc<ConnectionState>,
 }
 
@@ -34,22 +34,26 @@ pub enum Protocol {
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Wraps a stream.
     pub fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self { stream, ahead: Bytes::new(), state }
+        Self { stream, ahead: BytesMut::new(), state }
+    }
+
+    /// Whether anything arrived that was not taken yet.
+    pub fn has_read(&self) -> bool {
+        !self.ahead.is_empty()
     }
 
     /// Reads until the protocol is certain; what was read is read again by the next reader. None: closed without a byte.
     pub async fn detect(&mut self) -> io::Result<Option<Protocol>> {
-        let mut ahead = BytesMut::with_capacity(1024);
         loop {
-            if self.stream.read_buf(&mut ahead).await? == 0 {
-                self.ahead = ahead.freeze();
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));
             }
-            let known = ahead.len().min(PREFACE.len());
-            if ahead[..known] != PREFACE[..known] || known == PREFACE.len() {
-                let protocol = if known == PREFACE.len() && ahead.starts_with(PREFACE) { Protocol::Http2 } else { Protocol::Http1 };
-                self.ahead = ahead.freeze();
-                return Ok(Some(protocol));
+            let known = self.ahead.len().min(PREFACE.len());
+            if self.ahead[..known] != PREFACE[..known] {
+                return Ok(Some(Protocol::Http1));
+            }
+            if known == PREFACE.len() {
+                return Ok(Some(Protocol::Http2));
             }
         }
     }
@@ -61,6 +65,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
             let length = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..length]);
             self.ahead.advance(length);
+            if self.ahead.is_empty() {
+                self.ahead = BytesMut::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();

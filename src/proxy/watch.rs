@@ -50,6 +50,8 @@ pub struct ConnectionState {
     activity: AtomicU64,
     /// Whether the last write found the socket full.
     write_blocked: AtomicBool,
+    /// Whether the head of an answer has been handed over.
+    answering: AtomicBool,
     expired: AtomicU8,
     waker: AtomicWaker,
 }
@@ -65,6 +67,7 @@ impl ConnectionState {
             requests: AtomicU64::new(0),
             activity: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -104,9 +107,20 @@ impl ConnectionState {
         now
     }
 
+    /// The head of an answer goes out: from now on a stall can only cut it off.
+    pub fn answering(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request under way on an HTTP/1 connection is being answered.
+    pub fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Relaxed)
+    }
+
     /// The answer to a request is complete, or given up.
     pub fn request_ended(&self, now: Instant) {
         if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.answering.store(false, Ordering::Relaxed);
             self.enter(Phase::Idle, now);
         }
     }
