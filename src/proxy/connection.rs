@@ -79,7 +79,8 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
         .max_headers(MAX_FIELDS)
         .max_header_size(worker.limits().max_header_size)
         .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(io), service);
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
     let ended = poll_fn(|cx| match state.poll_expired(cx.waker()) {
         // Waiting for an endpoint, the handler turns this into an answer; with an answer under way there is none to give.
         Some(Expired::Stalled) => match Pin::new(&mut server).poll(cx) {
@@ -93,7 +94,11 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
     .await;
     match ended {
         Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => worker.count_malformed(&error),
-        Err(Expired::Head) => refuse_head(server.into_parts().io.into_inner()).await,
+        Err(Expired::Head) => {
+            if let Some(parts) = server.into_parts() {
+                refuse_head(parts.io.into_inner()).await;
+            }
+        }
         Ok(_) | Err(_) => {}
     }
 }
@@ -133,7 +138,7 @@ async fn serve_http2(client: Arc<Client>, io: ClientIo<TcpStream>) {
 }
 
 /// The outcome, or why the connection has to end before it.
-async fn until_expired<T>(state: &ConnectionState, outcome: impl Future<Output = T>) -> Result<T, Expired> {
+pub async fn until_expired<T>(state: &ConnectionState, outcome: impl Future<Output = T>) -> Result<T, Expired> {
     let mut outcome = pin!(outcome);
     poll_fn(|cx| match state.poll_expired(cx.waker()) {
         Some(why) => Poll::Ready(Err(why)),

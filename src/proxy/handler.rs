@@ -19,6 +19,7 @@ use super::attempt::{Answer, Attempts};
 use super::body::{Exchange, ResponseBody};
 use super::failure::Failure;
 use super::record::Record;
+use super::upgrade::{Tunnel, Wish};
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use super::{headers, reply};
@@ -48,9 +49,12 @@ impl Client {
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         let http1 = parts.version != Version::HTTP_2;
         let head_only = parts.method == Method::HEAD;
-        let mut response = match self.route(parts, incoming, &mut record).await {
-            Journey::Own(response) => self.finish_own(response, record, head_only),
+        let journey = self.route(parts, incoming, &mut record).await;
+        self.state.answering();
+        let mut response = match journey {
+            Journey::Own(response) => finish_own(response, record, head_only),
             Journey::Upstream(answer, deadline) => forwarded(*answer, deadline, record),
+            Journey::Tunnel(answer, wish) => return self.tunnel(*answer, wish, record),
         };
         if http1 && self.worker.is_draining() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -105,7 +109,11 @@ impl Client {
         let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
         let wants_grpc = reply::is_grpc(&parts.headers);
         let body = RequestBody::new(incoming);
+        let wish = Wish::take(&mut parts);
         self.prepare(route, target, &mut parts, &body);
+        if let Some(wish) = &wish {
+            wish.offer(&mut parts.headers);
+        }
         let upload = body.progress();
         if let Some(upload) = &upload {
             record.uploading(Arc::clone(upload));
@@ -118,6 +126,13 @@ impl Client {
                 outcome = within(deadline, answered) => outcome,
                 failure = upload_stalled(&upload, self.worker.limits().body_timeout) => Err(failure),
             },
+        };
+        let outcome = match (outcome, wish) {
+            (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
+                Some(wish) => return Journey::Tunnel(Box::new(answer), wish),
+                None => Err(Failure::Protocol),
+            },
+            (outcome, _) => outcome,
         };
         match outcome {
             Ok(mut answer) => {
@@ -169,18 +184,29 @@ impl Client {
         .await
     }
 
-    fn finish_own(&self, response: Response<ResponseBody>, mut record: Record, head_only: bool) -> Response<ResponseBody> {
-        let (mut parts, body) = response.into_parts();
-        record.status = parts.status.as_u16();
-        let body = if head_only {
-            let length = http_body::Body::size_hint(&body).exact().unwrap_or(0);
-            parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
-            ResponseBody::own(Bytes::new())
-        } else {
-            body
-        };
-        Response::from_parts(parts, body.recorded(record))
+    /// Both sides agreed to leave HTTP.
+    fn tunnel(&self, answer: Answer, wish: Wish, mut record: Record) -> Response<ResponseBody> {
+        let Answer { mut response, lease, .. } = answer;
+        record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        let endpoint = hyper::upgrade::on(&mut response);
+        let (mut parts, _) = response.into_parts();
+        headers::remove_hop_by_hop(&mut parts.headers);
+        wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
+        Response::from_parts(parts, ResponseBody::own(Bytes::new()))
     }
+}
+
+fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: bool) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    record.status = parts.status.as_u16();
+    let body = if head_only {
+        let length = http_body::Body::size_hint(&body).exact().unwrap_or(0);
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        ResponseBody::own(Bytes::new())
+    } else {
+        body
+    };
+    Response::from_parts(parts, body.recorded(record))
 }
 
 /// The outcome, or the route's timeout.
@@ -213,6 +239,8 @@ enum Journey {
     Own(Response<ResponseBody>),
     /// An endpoint answers; its body has to be complete by the instant.
     Upstream(Box<Answer>, Option<Instant>),
+    /// An endpoint agreed to the upgrade that the client wished for.
+    Tunnel(Box<Answer>, Wish),
 }
 
 impl Journey {

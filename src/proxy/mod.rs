@@ -15,6 +15,7 @@ mod limits;
 mod listener;
 mod record;
 mod reply;
+mod upgrade;
 mod watch;
 mod worker;
 

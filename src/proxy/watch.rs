@@ -10,6 +10,9 @@ use tokio::time::Instant;
 
 use super::limits::Limits;
 
+/// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
+const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -20,6 +23,8 @@ enum Phase {
     Head = 1,
     /// The end of a request under way.
     Busy = 2,
+    /// Nothing: it has become a tunnel.
+    Tunnel = 3,
 }
 
 /// Why a connection has to end.
@@ -107,6 +112,11 @@ impl ConnectionState {
         now
     }
 
+    /// The connection has become a tunnel.
+    pub fn tunnels(&self) {
+        self.phase.store(Phase::Tunnel as u8, Ordering::Relaxed);
+    }
+
     /// The head of an answer goes out: from now on a stall can only cut it off.
     pub fn answering(&self) {
         self.answering.store(true, Ordering::Relaxed);
@@ -161,6 +171,7 @@ impl ConnectionState {
         match self.phase.load(Ordering::Relaxed) {
             0 => Phase::Idle,
             1 => Phase::Head,
+            3 => Phase::Tunnel,
             _ => Phase::Busy,
         }
     }
@@ -260,6 +271,7 @@ impl Watched {
             Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
             _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => Some(Expired::WriteStalled),
+            Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
             Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
             _ => None,
         }

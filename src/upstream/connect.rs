@@ -52,7 +52,7 @@ pub async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<Connec
         .await?;
     tokio::spawn(async move {
         // Its error reaches whoever waits for the response; here it only means that the connection is gone.
-        let _ = connection.await;
+        let _ = connection.with_upgrades().await;
     });
     Ok(sender)
 }
