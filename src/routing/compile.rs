@@ -7,7 +7,7 @@ use http::header::HeaderValue;
 
 use super::headers::{self, HeaderOps};
 use super::host::HostIndex;
-use super::matching::Matcher;
+use super::matching::Matchers;
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::PathRewrite;
@@ -50,22 +50,22 @@ pub fn compile<D>(
     destination: &mut dyn FnMut(Wanted<'_>) -> D,
 ) -> RouteTable<D> {
     let services = in_order(resources);
-    let listeners = options.mesh_ports.iter().map(|port| {
+    let mut listeners = Vec::new();
+    for port in &options.mesh_ports {
         let mut compiler = Compiler { port: *port, destination };
-        (*port, compiler.mesh(&services, options.any_host))
-    });
-    RouteTable::new(listeners.collect())
+        listeners.push((*port, compiler.mesh(&services, options.any_host)));
+    }
+    RouteTable::new(listeners)
 }
 
 /// Oldest first, those without a date before all others; then by name, then by namespace. Never the order of the files.
 fn in_order(resources: &Resources) -> Vec<&Resource<VirtualService>> {
     let mut services: Vec<_> = resources.virtual_services.iter().collect();
     services.sort_by(|left, right| {
-        let key = |service: &Resource<VirtualService>| service.metadata.created;
-        let names = |service: &Resource<VirtualService>| {
-            (service.metadata.name.value.clone(), service.metadata.namespace.value.clone())
-        };
-        key(left).cmp(&key(right)).then_with(|| names(left).cmp(&names(right)))
+        let (left, right) = (&left.metadata, &right.metadata);
+        let names =
+            || left.name.value.cmp(&right.name.value).then_with(|| left.namespace.value.cmp(&right.namespace.value));
+        left.created.cmp(&right.created).then_with(names)
     });
     services
 }
@@ -100,7 +100,7 @@ impl<D> Compiler<'_, D> {
 
     /// All routes of one VirtualService up to the first that matches everything; none if there are none.
     fn virtual_host(&mut self, service: &Resource<VirtualService>, gateway: &str) -> Option<VirtualHost<D>> {
-        let (mut matchers, mut routes) = (Vec::new(), Vec::new());
+        let (mut matchers, mut routes) = (Matchers::default(), Vec::new());
         'rules: for (number, written) in service.spec.http.iter().enumerate() {
             let blocks = self.blocks(written, gateway);
             if blocks.is_empty() || written.delegate.is_some() {
@@ -108,17 +108,16 @@ impl<D> Compiler<'_, D> {
             }
             let rule = Arc::new(self.rule(service, number, written));
             for block in blocks {
-                let matcher = Matcher::new(block);
+                let added = matchers.push(block);
                 let name = route_name(written, block, &rule.label);
-                let catch_all = matcher.is_catch_all();
-                routes.push(Route { name, matched: matcher.matched(), rule: Arc::clone(&rule) });
-                matchers.push(matcher);
-                if catch_all {
+                routes.push(Route { name, matched: added.matched, rule: Arc::clone(&rule) });
+                if added.catch_all {
                     break 'rules;
                 }
             }
         }
-        (!routes.is_empty()).then(|| VirtualHost { matchers: matchers.into(), routes: routes.into() })
+        matchers.shrink();
+        (!routes.is_empty()).then(|| VirtualHost { matchers, routes: routes.into() })
     }
 
     /// The blocks of a rule that apply to this listener; a rule without any has one that is always true.

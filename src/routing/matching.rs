@@ -10,27 +10,54 @@ use super::table::RequestView;
 use crate::config::resource::virtual_service::HttpMatch;
 use crate::config::value::StringMatch;
 
-/// All conditions of one match block. Small, because a virtual host's matchers are read one after the other.
-#[derive(Clone, Debug)]
-pub(super) struct Matcher {
-    path: PathTest,
-    /// Everything but the path; most blocks have none.
-    conditions: Option<Box<Conditions>>,
+/// The match blocks of one virtual host, in the order in which they are tried. Laid out for the search: it reads one short
+/// array and one text, whatever the number of blocks, and touches nothing else unless a path matches.
+#[derive(Debug, Default)]
+pub(super) struct Matchers {
+    blocks: Vec<Block>,
+    /// The paths and prefixes of all blocks.
+    text: String,
+    regexes: Vec<Regex>,
+    conditions: Vec<Conditions>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    path: PathTest,
+    /// Index of everything but the path; most blocks have nothing else.
+    conditions: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum PathTest {
     /// No condition: Istio's implicit prefix `/`, which `OPTIONS *` does not have.
     Any,
     /// The regular expression `.*`.
     Everything,
-    Exact(Box<str>),
-    Prefix(Box<str>),
-    ExactIgnoringCase(Box<str>),
-    PrefixIgnoringCase(Box<str>),
-    Regex(Box<Regex>),
+    Exact(Text),
+    Prefix(Text),
+    ExactIgnoringCase(Text),
+    PrefixIgnoringCase(Text),
+    /// Index of the expression.
+    Regex(u32),
     /// A block that cannot match: it was not valid.
     Never,
+}
+
+/// A part of the text that the blocks share.
+#[derive(Clone, Copy, Debug)]
+struct Text {
+    start: u32,
+    end: u32,
+}
+
+/// What the caller must know of a block that was added.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Added {
+    /// The part of the path that a rewrite replaces.
+    pub(super) matched: Matched,
+    /// Whether it matches every request by Istio's definition: blocks after it are dead.
+    pub(super) catch_all: bool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -66,76 +93,109 @@ enum Test {
     Regex(Box<Regex>),
 }
 
-impl Matcher {
-    /// A matcher for one block; none is the rule without blocks.
-    pub(super) fn new(block: Option<&HttpMatch>) -> Self {
-        let Some(block) = block else { return Self { path: PathTest::Any, conditions: None } };
+impl Matchers {
+    /// Adds a block behind those that are there; none is that of a rule without blocks.
+    pub(super) fn push(&mut self, block: Option<&HttpMatch>) -> Added {
+        let conditions = block.map_or_else(|| Some(Conditions::default()), Conditions::new);
+        let (path, conditions) = match conditions {
+            Some(conditions) => (self.path_test(block), conditions),
+            None => (PathTest::Never, Conditions::default()),
+        };
+        let catch_all = conditions.is_empty() && self.is_any(path);
+        let conditions = (!conditions.is_empty()).then(|| {
+            self.conditions.push(conditions);
+            index(self.conditions.len() - 1)
+        });
+        self.blocks.push(Block { path, conditions });
+        Added { matched: path.matched(), catch_all }
+    }
+
+    /// No more blocks come: gives back what memory is left over.
+    pub(super) fn shrink(&mut self) {
+        self.blocks.shrink_to_fit();
+        self.text.shrink_to_fit();
+        self.regexes.shrink_to_fit();
+        self.conditions.shrink_to_fit();
+    }
+
+    /// The number of the first block of which every condition holds. `path` is the request's, without query and fragment.
+    #[inline]
+    pub(super) fn first(&self, path: &str, request: &RequestView<'_>) -> Option<usize> {
+        self.blocks.iter().position(|block| {
+            self.path_passes(block.path, path)
+                && block.conditions.is_none_or(|number| self.conditions[number as usize].hold(request))
+        })
+    }
+
+    fn path_test(&mut self, block: Option<&HttpMatch>) -> PathTest {
+        let Some(block) = block else { return PathTest::Any };
         let ignore_case = block.ignore_uri_case.is_some_and(|flag| flag.value);
-        let path = PathTest::new(block.uri.as_ref().map(|uri| &uri.value), ignore_case);
-        match Conditions::new(block) {
-            Some(conditions) if conditions.is_empty() => Self { path, conditions: None },
-            Some(conditions) => Self { path, conditions: Some(Box::new(conditions)) },
-            None => Self { path: PathTest::Never, conditions: None },
+        match block.uri.as_deref() {
+            None | Some(StringMatch::Present) => PathTest::Any,
+            Some(StringMatch::Exact(text)) if ignore_case => PathTest::ExactIgnoringCase(self.add_text(text)),
+            Some(StringMatch::Exact(text)) => PathTest::Exact(self.add_text(text)),
+            Some(StringMatch::Prefix(text)) if ignore_case => PathTest::PrefixIgnoringCase(self.add_text(text)),
+            Some(StringMatch::Prefix(text)) => PathTest::Prefix(self.add_text(text)),
+            Some(StringMatch::Regex(pattern)) if pattern.text == ".*" => PathTest::Everything,
+            Some(StringMatch::Regex(pattern)) => match &pattern.regex {
+                Ok(regex) => {
+                    self.regexes.push(regex.clone());
+                    PathTest::Regex(index(self.regexes.len() - 1))
+                }
+                Err(_) => PathTest::Never,
+            },
         }
     }
 
-    /// Whether every condition holds. `path` is the request's path without query and fragment.
-    #[inline]
-    pub(super) fn matches(&self, path: &str, request: &RequestView<'_>) -> bool {
-        self.path.matches(path) && self.conditions.as_ref().is_none_or(|conditions| conditions.hold(request))
+    fn add_text(&mut self, text: &str) -> Text {
+        let start = index(self.text.len());
+        self.text.push_str(text);
+        Text { start, end: index(self.text.len()) }
     }
 
-    /// Whether it matches every request by Istio's definition: rules after it are dead.
-    pub(super) fn is_catch_all(&self) -> bool {
-        let any_path = match &self.path {
+    fn text(&self, text: Text) -> &str {
+        &self.text[text.start as usize..text.end as usize]
+    }
+
+    fn is_any(&self, path: PathTest) -> bool {
+        match path {
             PathTest::Any | PathTest::Everything => true,
-            PathTest::Prefix(prefix) | PathTest::PrefixIgnoringCase(prefix) => &**prefix == "/",
+            PathTest::Prefix(text) | PathTest::PrefixIgnoringCase(text) => self.text(text) == "/",
             _ => false,
-        };
-        any_path && self.conditions.is_none()
+        }
     }
 
-    /// The part of the path that a rewrite replaces.
-    pub(super) fn matched(&self) -> Matched {
-        match &self.path {
-            PathTest::Any => Matched::Prefix(1),
-            PathTest::Prefix(prefix) | PathTest::PrefixIgnoringCase(prefix) => Matched::Prefix(prefix.len()),
-            _ => Matched::Whole,
+    #[inline]
+    fn path_passes(&self, test: PathTest, path: &str) -> bool {
+        match test {
+            PathTest::Any => path.starts_with('/'),
+            PathTest::Everything => true,
+            PathTest::Exact(text) => path == self.text(text),
+            PathTest::Prefix(text) => path.starts_with(self.text(text)),
+            PathTest::ExactIgnoringCase(text) => path.eq_ignore_ascii_case(self.text(text)),
+            PathTest::PrefixIgnoringCase(text) => {
+                let prefix = self.text(text).as_bytes();
+                path.as_bytes().get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix))
+            }
+            PathTest::Regex(number) => self.regexes[number as usize].is_match(path.as_bytes()),
+            PathTest::Never => false,
         }
     }
 }
 
 impl PathTest {
-    fn new(uri: Option<&StringMatch>, ignore_case: bool) -> Self {
-        match uri {
-            None | Some(StringMatch::Present) => Self::Any,
-            Some(StringMatch::Exact(text)) if ignore_case => Self::ExactIgnoringCase(text.as_str().into()),
-            Some(StringMatch::Exact(text)) => Self::Exact(text.as_str().into()),
-            Some(StringMatch::Prefix(text)) if ignore_case => Self::PrefixIgnoringCase(text.as_str().into()),
-            Some(StringMatch::Prefix(text)) => Self::Prefix(text.as_str().into()),
-            Some(StringMatch::Regex(pattern)) if pattern.text == ".*" => Self::Everything,
-            Some(StringMatch::Regex(pattern)) => match &pattern.regex {
-                Ok(regex) => Self::Regex(Box::new(regex.clone())),
-                Err(_) => Self::Never,
-            },
-        }
-    }
-
-    #[inline]
-    fn matches(&self, path: &str) -> bool {
+    fn matched(self) -> Matched {
         match self {
-            Self::Any => path.starts_with('/'),
-            Self::Everything => true,
-            Self::Exact(text) => path == &**text,
-            Self::Prefix(text) => path.starts_with(&**text),
-            Self::ExactIgnoringCase(text) => path.eq_ignore_ascii_case(text),
-            Self::PrefixIgnoringCase(text) => {
-                path.as_bytes().get(..text.len()).is_some_and(|start| start.eq_ignore_ascii_case(text.as_bytes()))
-            }
-            Self::Regex(regex) => regex.is_match(path.as_bytes()),
-            Self::Never => false,
+            Self::Any => Matched::Prefix(1),
+            Self::Prefix(text) | Self::PrefixIgnoringCase(text) => Matched::Prefix((text.end - text.start) as usize),
+            _ => Matched::Whole,
         }
     }
+}
+
+/// Sources are bounded to some MiB a file, so that lengths of what is in them fit.
+fn index(length: usize) -> u32 {
+    u32::try_from(length).expect("a virtual host has less than 4 GiB of text")
 }
 
 impl Conditions {

@@ -8,7 +8,7 @@ use http::header::{HeaderMap, HeaderValue};
 
 use super::headers::HeaderOps;
 use super::host::HostIndex;
-use super::matching::Matcher;
+use super::matching::Matchers;
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::{Matched, PathRewrite, split};
@@ -55,10 +55,10 @@ pub struct Hosts<D> {
     virtual_hosts: Vec<VirtualHost<D>>,
 }
 
-/// The routes of one virtual host: `matchers[i]` leads to `routes[i]`. Apart, so that a search reads the matchers only.
+/// The routes of one virtual host: block `i` of the matchers leads to `routes[i]`.
 #[derive(Debug)]
 pub(super) struct VirtualHost<D> {
-    pub(super) matchers: Box<[Matcher]>,
+    pub(super) matchers: Matchers,
     pub(super) routes: Box<[Route<D>]>,
 }
 
@@ -153,7 +153,7 @@ impl<D> Hosts<D> {
         let Some(number) = self.index.find(request.authority) else { return Found::NoHost };
         let host = &self.virtual_hosts[number as usize];
         let (path, _) = split(request.path);
-        match host.matchers.iter().position(|matcher| matcher.matches(path, request)) {
+        match host.matchers.first(path, request) {
             Some(number) => Found::Route(&host.routes[number]),
             None => Found::NoRule,
         }
