@@ -51,10 +51,13 @@ impl Snapshot {
 
     /// Every destination with its share, for each rule that forwards.
     pub fn destinations(&self) -> impl Iterator<Item = (&Destination, f64)> {
-        self.routes.rules().flat_map(|(_, rule)| match &rule.action {
-            Action::Forward(split) => split.entries(),
-            Action::Redirect(_) | Action::Respond(_) => &[],
-        }).map(|entry| (&entry.value.to, entry.share))
+        self.routes
+            .rules()
+            .flat_map(|(_, rule)| match &rule.action {
+                Action::Forward(split) => split.entries(),
+                Action::Redirect(_) | Action::Respond(_) => &[],
+            })
+            .map(|entry| (&entry.value.to, entry.share))
     }
 }
 
@@ -158,10 +161,13 @@ impl Clusters<'_> {
         let selection = subset.map(|name| self.traffic.selection(&service.host, namespace, name));
         let labels = selection.and_then(|selection| selection.labels);
         let label = |wanted: &str| {
-            labels.and_then(|labels| labels.iter().find(|(name, _)| name.value == wanted)).map(|(_, value)| value.value.clone())
+            labels
+                .and_then(|labels| labels.iter().find(|(name, _)| name.value == wanted))
+                .map(|(_, value)| value.value.clone())
         };
         let app = label("app").unwrap_or_else(|| service.host.split('.').next().unwrap_or_default().to_owned());
-        let version = label("version").or_else(|| subset.map(str::to_owned)).unwrap_or_else(|| UNKNOWN_VERSION.to_owned());
+        let version =
+            label("version").or_else(|| subset.map(str::to_owned)).unwrap_or_else(|| UNKNOWN_VERSION.to_owned());
         let name = match subset {
             Some(subset) => format!("{} {subset}", service.host),
             None => service.host.clone(),

@@ -24,7 +24,7 @@ const LONGEST_BACKOFF: u32 = 10;
 
 /// An answer whose body is still to come, with what has to be held until then.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     /// Head and body.
     pub response: Response<Incoming>,
     /// The claim on the endpoint.
@@ -35,7 +35,7 @@ pub struct Answer {
 
 /// The attempts of one request.
 #[derive(Debug)]
-pub struct Attempts<'r> {
+pub(super) struct Attempts<'r> {
     worker: &'r Worker,
     destination: &'r Destination,
     retry: &'r RetryPolicy,
@@ -52,12 +52,12 @@ enum Step {
 
 impl<'r> Attempts<'r> {
     /// No attempt was made yet.
-    pub fn new(worker: &'r Worker, destination: &'r Destination, retry: &'r RetryPolicy) -> Self {
+    pub(super) fn new(worker: &'r Worker, destination: &'r Destination, retry: &'r RetryPolicy) -> Self {
         Self { worker, destination, retry, tried: Vec::new(), retries: 0, stale_retry_used: false }
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
-    pub async fn run(mut self, mut parts: Parts, mut body: RequestBody) -> Result<Answer, Failure> {
+    pub(super) async fn run(mut self, mut parts: Parts, mut body: RequestBody) -> Result<Answer, Failure> {
         loop {
             let (lease, connection, reused) = self.connect().await?;
             match self.send(lease, connection, reused, parts, body).await {
@@ -76,7 +76,7 @@ impl<'r> Attempts<'r> {
             let lease = match cluster.pick(self.worker.draw(), &self.tried) {
                 Ok(lease) => lease,
                 Err(none) => {
-                    self.count(AttemptResult::Flag(Failure::from(none).flag()));
+                    self.count(AttemptResult::Failed(Failure::from(none).flag()));
                     return Err(none.into());
                 }
             };
@@ -97,7 +97,7 @@ impl<'r> Attempts<'r> {
         let exhausted = matches!(error, ConnectError::Exhausted(_));
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
-        self.count(AttemptResult::Flag(failure.flag()));
+        self.count(AttemptResult::Failed(failure.flag()));
         if exhausted || self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::CONNECT_FAILURE) {
             return Err(failure);
         }
@@ -118,7 +118,14 @@ impl<'r> Attempts<'r> {
         longest.mul_f64(self.worker.draw() as f64 / u64::MAX as f64)
     }
 
-    async fn send(&mut self, lease: Lease, mut connection: Connection, reused: bool, parts: Parts, body: RequestBody) -> Step {
+    async fn send(
+        &mut self,
+        lease: Lease,
+        mut connection: Connection,
+        reused: bool,
+        parts: Parts,
+        body: RequestBody,
+    ) -> Step {
         let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
         let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
         let sent = Instant::now();
@@ -134,7 +141,7 @@ impl<'r> Attempts<'r> {
             Err(mut error) => {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
-                self.count(AttemptResult::Flag(failure.flag()));
+                self.count(AttemptResult::Failed(failure.flag()));
                 if let Some(request) = unwritten {
                     // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
                     if !reused {

@@ -17,7 +17,7 @@ use crate::upstream::{Connection, Lease};
 
 /// Why an answer stops before its end. Serin then breaks off the answer to the client, so that it looks incomplete there too.
 #[derive(Debug, thiserror::Error)]
-pub enum BodyError {
+pub(super) enum BodyError {
     /// The endpoint broke off.
     #[error("upstream: {0}")]
     Upstream(#[from] hyper::Error),
@@ -28,7 +28,7 @@ pub enum BodyError {
 
 /// What a client gets as the body of an answer.
 #[derive(Debug)]
-pub struct ResponseBody(Kind);
+pub(super) struct ResponseBody(Kind);
 
 #[derive(Debug)]
 enum Kind {
@@ -38,7 +38,7 @@ enum Kind {
 
 /// What is held until an answer from upstream is complete.
 #[derive(Debug)]
-pub struct Exchange {
+pub(super) struct Exchange {
     /// The request's record.
     pub record: Record,
     /// Its claim on the endpoint.
@@ -58,12 +58,12 @@ struct UpstreamBody {
 
 impl ResponseBody {
     /// A body of Serin's own.
-    pub fn own(bytes: Bytes) -> Self {
+    pub(super) fn own(bytes: Bytes) -> Self {
         Self(Kind::Own(Full::new(bytes), None))
     }
 
     /// A body from upstream.
-    pub fn upstream(incoming: Incoming, exchange: Exchange) -> Self {
+    pub(super) fn upstream(incoming: Incoming, exchange: Exchange) -> Self {
         let timer = exchange.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
         let mut body = UpstreamBody { incoming, exchange: Some(exchange), timer };
         if body.incoming.is_end_stream() {
@@ -73,7 +73,7 @@ impl ResponseBody {
     }
 
     /// The same body, which finishes this record when it is sent or dropped.
-    pub fn recorded(self, mut record: Record) -> Self {
+    pub(super) fn recorded(self, mut record: Record) -> Self {
         match self.0 {
             Kind::Own(full, _) => {
                 if full.is_end_stream() {
@@ -93,7 +93,8 @@ impl ResponseBody {
         use http_body_util::BodyExt;
         match &self.0 {
             Kind::Own(full, _) => {
-                let collected = std::pin::pin!(full.clone().collect()).poll(&mut Context::from_waker(std::task::Waker::noop()));
+                let collected =
+                    std::pin::pin!(full.clone().collect()).poll(&mut Context::from_waker(std::task::Waker::noop()));
                 match collected {
                     Poll::Ready(Ok(bytes)) => bytes.to_bytes(),
                     _ => Bytes::new(),

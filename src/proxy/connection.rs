@@ -42,7 +42,7 @@ const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r
 content-length: 44\r\nconnection: close\r\n\r\n408 the request did not arrive in time (SI)\n";
 
 /// Serves a connection until it ends.
-pub async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, peer: SocketAddr) {
     let state = Arc::new(ConnectionState::accepted());
     worker.watch().add(&state);
     let mut io = ClientIo::new(stream, Arc::clone(&state));
@@ -52,13 +52,8 @@ pub async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, peer: S
         Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
         Err(_) => return,
     };
-    let client = Arc::new(Client {
-        state,
-        address: peer_value(peer),
-        port: bound.port,
-        scheme: bound.scheme.name(),
-        worker,
-    });
+    let client =
+        Arc::new(Client { state, address: peer_value(peer), port: bound.port, scheme: bound.scheme.name(), worker });
     match protocol {
         Protocol::Http1 => serve_http1(client, io).await,
         Protocol::Http2 => serve_http2(client, io).await,
@@ -138,7 +133,7 @@ async fn serve_http2(client: Arc<Client>, io: ClientIo<TcpStream>) {
 }
 
 /// The outcome, or why the connection has to end before it.
-pub async fn until_expired<T>(state: &ConnectionState, outcome: impl Future<Output = T>) -> Result<T, Expired> {
+pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Future<Output = T>) -> Result<T, Expired> {
     let mut outcome = pin!(outcome);
     poll_fn(|cx| match state.poll_expired(cx.waker()) {
         Some(why) => Poll::Ready(Err(why)),

@@ -76,7 +76,9 @@ impl Failure {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Protocol => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -127,10 +129,7 @@ impl Failure {
 
     /// Whether the connection to the client can serve nothing after this.
     pub fn ends_connection(&self) -> bool {
-        matches!(
-            self,
-            Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::Stalled
-        )
+        matches!(self, Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::Stalled)
     }
 }
 

@@ -29,7 +29,7 @@ use crate::upstream::{RequestBody, UploadProgress};
 
 /// What every request of one client connection has in common.
 #[derive(Debug)]
-pub struct Client {
+pub(super) struct Client {
     /// The worker whose thread this is.
     pub worker: Arc<Worker>,
     /// What the connection is doing.
@@ -44,7 +44,7 @@ pub struct Client {
 
 impl Client {
     /// Answers one request. Never fails: what went wrong is an answer too.
-    pub async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+    pub(super) async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let (parts, incoming) = request.into_parts();
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         let http1 = parts.version != Version::HTTP_2;

@@ -17,7 +17,7 @@ static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection"
 const MAX_TARGET: usize = 16 * 1024;
 
 /// The authority that a request names, as sent: of its target, else of `Host`. Refuses what is no authority.
-pub fn authority(parts: &Parts) -> Result<&str, Failure> {
+pub(super) fn authority(parts: &Parts) -> Result<&str, Failure> {
     let mut hosts = parts.headers.get_all(header::HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
         (Some(host), None) => Some(host),
@@ -52,7 +52,9 @@ fn check_authority(text: &str) -> Result<&str, Failure> {
         },
     };
     let port_fits = port.is_empty()
-        || port.strip_prefix(':').is_some_and(|digits| digits.is_empty() || digits.parse::<u16>().is_ok_and(|_| all_digits(digits)));
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.is_empty() || digits.parse::<u16>().is_ok_and(|_| all_digits(digits)));
     if name.is_empty() || !port_fits || !name.bytes().all(is_host_byte) {
         return invalid;
     }
@@ -63,13 +65,13 @@ fn all_digits(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// RFC 3986 `reg-name`, and the colons of an address that was in brackets.
+/// RFC 3986 `reg-name` but for the comma, which would be a list; and the colons of an address that was in brackets.
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=:".contains(&byte)
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:".contains(&byte)
 }
 
 /// Refuses requests that are not to be forwarded at all.
-pub fn check_target(parts: &Parts) -> Result<(), Failure> {
+pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Failure::MethodRefused);
     }
@@ -84,7 +86,7 @@ pub fn check_target(parts: &Parts) -> Result<(), Failure> {
 }
 
 /// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones.
-pub fn remove_hop_by_hop(headers: &mut HeaderMap) {
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     if let Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
         let (_, values) = connection.remove_entry_mult();
         let named: Vec<HeaderName> = values.flat_map(|value| named_by(&value)).collect();
@@ -107,7 +109,7 @@ fn named_by(value: &HeaderValue) -> Vec<HeaderName> {
 }
 
 /// Says who the request came from. `peer` is the client's address; an existing list is continued.
-pub fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme: &'static str) {
+pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme: &'static str) {
     match headers.entry(&FORWARDED_FOR) {
         Entry::Vacant(vacant) => {
             vacant.insert(peer.clone());
@@ -127,7 +129,7 @@ pub fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme: &'stat
 }
 
 /// The target in origin form: path and query alone, as RFC 9112 §3.2.1 wants it towards a server.
-pub fn origin_form(uri: &Uri, rewritten: Option<PathAndQuery>) -> Uri {
+pub(super) fn origin_form(uri: &Uri, rewritten: Option<PathAndQuery>) -> Uri {
     match rewritten.or_else(|| uri.path_and_query().cloned()) {
         Some(target) => Uri::from(target),
         None => Uri::from_static("/"),
@@ -135,7 +137,7 @@ pub fn origin_form(uri: &Uri, rewritten: Option<PathAndQuery>) -> Uri {
 }
 
 /// Sets `Host` to what goes upstream, where it is not already there.
-pub fn set_host(headers: &mut HeaderMap, uri: &Uri, replaced: Option<&HeaderValue>) {
+pub(super) fn set_host(headers: &mut HeaderMap, uri: &Uri, replaced: Option<&HeaderValue>) {
     if let Some(host) = replaced {
         headers.insert(header::HOST, host.clone());
     } else if let Some(authority) = uri.authority()
@@ -174,7 +176,8 @@ mod tests {
         for good in ["a", "a.b:80", "A-1.example.com", "[::1]", "[::1]:8080", "127.0.0.1:1", "a:"] {
             assert_eq!(authority(&parts("/", &[good], Version::HTTP_11)).unwrap(), good);
         }
-        for bad in ["", "a b", "a/b", "u@a", "a,b", "a:b", "a:99999", "a:+1", "[::1", "[::1]x", "::1", "a:80:81", "[g]"] {
+        for bad in ["", "a b", "a/b", "u@a", "a,b", "a:b", "a:99999", "a:+1", "[::1", "[::1]x", "::1", "a:80:81", "[g]"]
+        {
             assert!(authority(&parts("/", &[bad], Version::HTTP_11)).is_err(), "{bad}");
         }
         assert!(authority(&parts("/", &["a", "a"], Version::HTTP_11)).is_err());
@@ -209,7 +212,8 @@ mod tests {
     #[test]
     fn the_client_is_appended_to_the_list_it_brought() {
         let peer = HeaderValue::from_static("127.0.0.9");
-        let mut map = headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")]);
+        let mut map =
+            headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")]);
         add_forwarded(&mut map, &peer, "http");
         assert_eq!(map, headers(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 127.0.0.9"), ("x-forwarded-proto", "https")]));
         let mut empty = HeaderMap::new();

@@ -16,7 +16,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// A client's stream with its state.
 #[derive(Debug)]
-pub struct ClientIo<S> {
+pub(super) struct ClientIo<S> {
     stream: S,
     ahead: BytesMut,
     state: Arc<ConnectionState>,
@@ -24,7 +24,7 @@ pub struct ClientIo<S> {
 
 /// What the first bytes of a connection say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+pub(super) enum Protocol {
     /// Anything that does not begin with HTTP/2's preface.
     Http1,
     /// HTTP/2 with prior knowledge.
@@ -33,17 +33,17 @@ pub enum Protocol {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Wraps a stream.
-    pub fn new(stream: S, state: Arc<ConnectionState>) -> Self {
+    pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
         Self { stream, ahead: BytesMut::new(), state }
     }
 
     /// Whether anything arrived that was not taken yet.
-    pub fn has_read(&self) -> bool {
+    pub(super) fn has_read(&self) -> bool {
         !self.ahead.is_empty()
     }
 
     /// Reads until the protocol is certain; what was read is read again by the next reader. None: closed without a byte.
-    pub async fn detect(&mut self) -> io::Result<Option<Protocol>> {
+    pub(super) async fn detect(&mut self) -> io::Result<Option<Protocol>> {
         loop {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));

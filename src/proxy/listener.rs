@@ -107,7 +107,7 @@ impl Drop for Place {
 }
 
 /// Accepts until the worker drains; then takes what already waits and closes the socket.
-pub async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListener, room: Arc<Room>) {
+pub(super) async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListener, room: Arc<Room>) {
     let mut pause = FIRST_PAUSE;
     loop {
         while room.is_full() {

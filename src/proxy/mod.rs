@@ -21,5 +21,5 @@ mod worker;
 
 pub use draw::Draws;
 pub use limits::Limits;
-pub use listener::{Bound, Scheme};
-pub use worker::{Worker, WorkerHandle};
+pub use listener::{Bound, Room, Scheme, bind};
+pub use worker::{Shared, Worker, WorkerHandle};

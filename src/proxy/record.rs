@@ -16,7 +16,7 @@ const CLIENT_GONE: u16 = 499;
 
 /// One request under way. Dropping it before [`Record::finish`] means that the client went away.
 #[derive(Debug)]
-pub struct Record {
+pub(super) struct Record {
     worker: Arc<Worker>,
     connection: Arc<ConnectionState>,
     started: Instant,
@@ -34,7 +34,7 @@ pub struct Record {
 
 impl Record {
     /// The head of a request is complete.
-    pub fn start(worker: &Arc<Worker>, connection: &Arc<ConnectionState>, method: &Method) -> Self {
+    pub(super) fn start(worker: &Arc<Worker>, connection: &Arc<ConnectionState>, method: &Method) -> Self {
         Self {
             worker: Arc::clone(worker),
             connection: Arc::clone(connection),
@@ -50,28 +50,28 @@ impl Record {
     }
 
     /// A destination was drawn: from now on the request counts for it.
-    pub fn routed(&mut self, metrics: &Arc<RouteMetrics>) {
+    pub(super) fn routed(&mut self, metrics: &Arc<RouteMetrics>) {
         metrics.destination().started(self.worker.shard());
         self.metrics = Some(Arc::clone(metrics));
     }
 
     /// The request has a body.
-    pub fn uploading(&mut self, upload: Arc<UploadProgress>) {
+    pub(super) fn uploading(&mut self, upload: Arc<UploadProgress>) {
         self.upload = Some(upload);
     }
 
     /// Whether no byte of the request's body is still to come.
-    pub fn upload_is_finished(&self) -> bool {
+    pub(super) fn upload_is_finished(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.is_finished())
     }
 
     /// The worker that serves it.
-    pub fn worker(&self) -> &Arc<Worker> {
+    pub(super) fn worker(&self) -> &Arc<Worker> {
         &self.worker
     }
 
     /// The answer is complete.
-    pub fn finish(mut self) {
+    pub(super) fn finish(mut self) {
         self.tell();
     }
 

@@ -15,7 +15,7 @@ static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
 /// A reply with a body of Serin's own.
-pub fn own(status: StatusCode, content_type: Option<HeaderValue>, body: Bytes) -> Response<ResponseBody> {
+pub(super) fn own(status: StatusCode, content_type: Option<HeaderValue>, body: Bytes) -> Response<ResponseBody> {
     let mut response = Response::new(ResponseBody::own(body));
     *response.status_mut() = status;
     if let Some(content_type) = content_type {
@@ -25,7 +25,7 @@ pub fn own(status: StatusCode, content_type: Option<HeaderValue>, body: Bytes) -
 }
 
 /// The reply to a request that failed. `destination` is the name of where it should have gone.
-pub fn failure(failure: &Failure, destination: Option<&str>, request: &HeaderMap) -> Response<ResponseBody> {
+pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &HeaderMap) -> Response<ResponseBody> {
     let flag = failure.flag().as_str();
     let status = failure.status();
     let target = destination.map(|name| format!(" for {name}")).unwrap_or_default();
@@ -53,7 +53,7 @@ pub fn failure(failure: &Failure, destination: Option<&str>, request: &HeaderMap
 }
 
 /// Whether the client speaks gRPC, which has its errors in fields and not in the status.
-pub fn is_grpc(request: &HeaderMap) -> bool {
+pub(super) fn is_grpc(request: &HeaderMap) -> bool {
     request
         .get(header::CONTENT_TYPE)
         .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))

@@ -17,14 +17,14 @@ use crate::upstream::Lease;
 
 /// What a client asked its connection to become.
 #[derive(Debug)]
-pub struct Wish {
+pub(super) struct Wish {
     protocol: HeaderValue,
     client: OnUpgrade,
 }
 
 impl Wish {
     /// The wish of a request, taken out of it. HTTP/1.0 and HTTP/2 cannot have one; h2c is a matter between neighbours.
-    pub fn take(parts: &mut Parts) -> Option<Self> {
+    pub(super) fn take(parts: &mut Parts) -> Option<Self> {
         if parts.version != Version::HTTP_11 || parts.method == Method::CONNECT {
             return None;
         }
@@ -35,13 +35,13 @@ impl Wish {
     }
 
     /// Offers it to the endpoint.
-    pub fn offer(&self, headers: &mut HeaderMap) {
+    pub(super) fn offer(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, self.protocol.clone());
     }
 
     /// The endpoint agreed: tells the client so, and passes bytes on from now until one side ends or nothing moves.
-    pub fn grant(self, headers: &mut HeaderMap, endpoint: OnUpgrade, tunnel: Tunnel) {
+    pub(super) fn grant(self, headers: &mut HeaderMap, endpoint: OnUpgrade, tunnel: Tunnel) {
         self.offer(headers);
         tokio::spawn(async move {
             let (Ok(client), Ok(endpoint)) = tokio::join!(self.client, endpoint) else { return };
@@ -57,7 +57,7 @@ impl Wish {
 
 /// What is held while a tunnel is open.
 #[derive(Debug)]
-pub struct Tunnel {
+pub(super) struct Tunnel {
     /// The client's connection.
     pub state: Arc<ConnectionState>,
     /// The request that opened it.

@@ -270,7 +270,9 @@ impl Watched {
         match state.phase() {
             Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
-            _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => Some(Expired::WriteStalled),
+            _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => {
+                Some(Expired::WriteStalled)
+            }
             Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
             Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
             _ => None,

@@ -227,7 +227,11 @@ impl Worker {
     pub fn report_unreachable(&self, destination: &Destination, endpoint: &Endpoint, error: &ConnectError) {
         let name = destination.cluster.name();
         if self.may_log(&format!("{name} {}", endpoint.name())) {
-            tracing::warn!("cannot reach {name} at {}: {error} (declared at {})", endpoint.name(), destination.declared_at);
+            tracing::warn!(
+                "cannot reach {name} at {}: {error} (declared at {})",
+                endpoint.name(),
+                destination.declared_at
+            );
         }
     }
 
