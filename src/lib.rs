@@ -5,4 +5,5 @@ pub mod proxy;
 pub mod routing;
 pub mod shutdown;
 pub mod snapshot;
+pub mod telemetry;
 pub mod upstream;

@@ -1,0 +1,196 @@
+//! What is counted for one version of one service, by whichever route it is reached.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use super::flag::Flag;
+use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
+use super::record::{AttemptResult, CLIENT_WENT_AWAY, Finished};
+use super::scale::{Place, Scale};
+use super::shard::{Cell, Shards, Worker};
+
+/// The counters of one version of one service (`app`, `version`).
+///
+/// Everything here is called on the request path by the worker named, and costs a few additions.
+#[derive(Debug)]
+pub struct DestinationMetrics {
+    pub(super) id: u64,
+    pub(super) app: Arc<str>,
+    pub(super) version: Arc<str>,
+    scale: Arc<Scale>,
+    shards: Shards<Shard>,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    in_flight: Cell,
+    active: Cell,
+    idle: Cell,
+    bytes_in: Cell,
+    bytes_out: Cell,
+    upstream: Classic,
+    attempts: [Cell; AttemptResult::COUNT],
+    flags: [Cell; Flag::COUNT],
+    upstream_latency: Exponential,
+    request_latency: Exponential,
+}
+
+/// What an upstream connection is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connection {
+    /// Carrying a request.
+    Active,
+    /// Kept alive for the next one.
+    Idle,
+}
+
+/// Which durations a [`Distribution`] is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Latency {
+    /// Whole requests whose answer was 1xx–4xx and whose client stayed: quick failures cannot make a version look fast.
+    Request,
+    /// Request sent to response headers, every attempt that got an answer.
+    Upstream,
+}
+
+impl DestinationMetrics {
+    pub(super) fn new(id: u64, app: &str, version: &str, scale: Arc<Scale>, workers: usize) -> Self {
+        Self { id, app: app.into(), version: version.into(), scale, shards: Shards::new(workers) }
+    }
+
+    /// The label `app`.
+    #[must_use]
+    pub fn app(&self) -> &str {
+        &self.app
+    }
+
+    /// The label `version`.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// A request was given to this version: one more in flight.
+    #[inline]
+    pub fn started(&self, worker: Worker) {
+        self.shards.of(worker).in_flight.shift(1);
+    }
+
+    /// The request that [`started`](Self::started) ended, however it did.
+    #[inline]
+    pub fn ended(&self, worker: Worker) {
+        self.shards.of(worker).in_flight.shift(-1);
+    }
+
+    /// One attempt ended; every try of a request counts, so that retries cannot hide a bad version.
+    #[inline]
+    pub fn attempt(&self, worker: Worker, result: AttemptResult) {
+        self.shards.of(worker).attempts[result.index()].add(1);
+    }
+
+    /// An attempt got its response headers this long after its request was sent.
+    #[inline]
+    pub fn upstream_duration(&self, worker: Worker, duration: Duration) {
+        let place = self.scale.place(duration);
+        let shard = self.shards.of(worker);
+        shard.upstream.record(place);
+        shard.upstream_latency.record(place);
+    }
+
+    /// Adds `change` to the number of connections in that state: +1 when one enters it, −1 when one leaves it.
+    #[inline]
+    pub fn connections(&self, worker: Worker, state: Connection, change: i64) {
+        let shard = self.shards.of(worker);
+        match state {
+            Connection::Active => shard.active.shift(change),
+            Connection::Idle => shard.idle.shift(change),
+        }
+    }
+
+    /// How long requests took, over all workers. Not for the request path.
+    #[must_use]
+    pub fn latency(&self, of: Latency) -> Distribution {
+        let mut sum = Distribution::default();
+        for shard in self.shards.iter() {
+            sum.add(match of {
+                Latency::Request => &shard.request_latency,
+                Latency::Upstream => &shard.upstream_latency,
+            });
+        }
+        sum
+    }
+
+    #[inline]
+    pub(super) fn finished(&self, worker: Worker, request: &Finished<'_>, place: Place) {
+        let shard = self.shards.of(worker);
+        shard.bytes_in.add(request.bytes_in);
+        shard.bytes_out.add(request.bytes_out);
+        if let Some(flag) = request.flag {
+            shard.flags[flag as usize].add(1);
+        }
+        if request.status < 500 && request.status != CLIENT_WENT_AWAY {
+            shard.request_latency.record(place);
+        }
+    }
+
+    pub(super) fn touched(&self) -> bool {
+        self.shards.iter().next().is_some()
+    }
+
+    pub(super) fn in_flight(&self) -> u64 {
+        self.shards.level(|s| s.in_flight.get())
+    }
+
+    pub(super) fn connections_in(&self, state: Connection) -> u64 {
+        self.shards.level(|s| match state {
+            Connection::Active => s.active.get(),
+            Connection::Idle => s.idle.get(),
+        })
+    }
+
+    pub(super) fn bytes_in(&self) -> u64 {
+        self.shards.sum(|s| s.bytes_in.get())
+    }
+
+    pub(super) fn bytes_out(&self) -> u64 {
+        self.shards.sum(|s| s.bytes_out.get())
+    }
+
+    /// Attempts by [`AttemptResult::index`].
+    pub(super) fn attempts(&self, index: usize) -> u64 {
+        self.shards.sum(|s| s.attempts[index].get())
+    }
+
+    pub(super) fn flags(&self, flag: Flag) -> u64 {
+        self.shards.sum(|s| s.flags[flag as usize].get())
+    }
+
+    pub(super) fn upstream(&self) -> ClassicSum {
+        let mut sum = ClassicSum::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.upstream));
+        sum
+    }
+}
+
+/// Whether one endpoint of a version may get requests: the gauge `serin_upstream_healthy`, shown while somebody holds
+/// this and its version is configured.
+#[derive(Debug)]
+pub struct EndpointMetrics {
+    healthy: AtomicBool,
+}
+
+impl EndpointMetrics {
+    pub(super) fn new() -> Self {
+        Self { healthy: AtomicBool::new(true) }
+    }
+
+    /// Says that the endpoint is healthy (as it is assumed to be at first) or not.
+    pub fn set_healthy(&self, healthy: bool) {
+        self.healthy.store(healthy, Relaxed);
+    }
+
+    pub(super) fn healthy(&self) -> bool {
+        self.healthy.load(Relaxed)
+    }
+}

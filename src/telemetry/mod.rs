@@ -1,0 +1,34 @@
+//! What happened: every metric Serin counts, and the text Prometheus reads.
+//!
+//! A configuration resolves its handles once, when it is compiled: [`Metrics::destination`] for a version,
+//! [`Metrics::route`] for a version reached through one route. A request then only adds to cells that belong to its
+//! own worker ([`Worker`]): no look-up, no lock, no formatting, no locked instruction. [`Metrics::render`] adds the
+//! workers' cells up, on whatever thread asks.
+//!
+//! This module imports nothing of Serin; the words it exposes as label values come from the configuration, from
+//! status codes and from closed enums, never from a request.
+
+mod destination;
+mod exposition;
+mod flag;
+mod histogram;
+mod identity;
+mod limit;
+mod metrics;
+mod names;
+mod record;
+mod reload;
+mod route;
+mod scale;
+mod shard;
+
+pub use destination::{Connection, DestinationMetrics, EndpointMetrics, Latency};
+pub use flag::Flag;
+pub use histogram::Distribution;
+pub use limit::{LABEL_SETS, OTHER};
+pub use metrics::{ActiveRoute, Metrics, NONE, VersionSummary};
+pub use record::{AttemptResult, Finished};
+pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
+pub use route::RouteMetrics;
+pub use scale::Buckets;
+pub use shard::Worker;

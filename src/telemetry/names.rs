@@ -1,0 +1,77 @@
+//! Every metric, declared once: its name, its type and what it means.
+
+use prometheus::proto::MetricType;
+
+/// What the `HELP` and `TYPE` lines say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Name {
+    pub(super) name: &'static str,
+    pub(super) kind: MetricType,
+    pub(super) help: &'static str,
+}
+
+const fn counter(name: &'static str, help: &'static str) -> Name {
+    Name { name, kind: MetricType::COUNTER, help }
+}
+
+const fn gauge(name: &'static str, help: &'static str) -> Name {
+    Name { name, kind: MetricType::GAUGE, help }
+}
+
+const fn histogram(name: &'static str, help: &'static str) -> Name {
+    Name { name, kind: MetricType::HISTOGRAM, help }
+}
+
+pub(super) const REQUESTS: Name = counter(
+    "http_requests_total",
+    "Client requests, each charged to the version whose answer the client got (code 499: the client went away).",
+);
+pub(super) const REQUEST_DURATION: Name =
+    histogram("http_request_duration_seconds", "Time from the first request byte in to the last response byte out.");
+pub(super) const UPSTREAM_DURATION: Name =
+    histogram("http_upstream_duration_seconds", "Time from a request sent upstream to its response headers.");
+pub(super) const UPSTREAM_ATTEMPTS: Name = counter(
+    "http_upstream_attempts_total",
+    "Attempts at a version, retries included, by class of the answer or by the flag of what prevented one.",
+);
+pub(super) const IN_FLIGHT: Name = gauge("http_requests_in_flight", "Client requests being served.");
+pub(super) const REQUEST_BYTES: Name = counter("http_request_bytes_total", "Bytes of request bodies received.");
+pub(super) const RESPONSE_BYTES: Name = counter("http_response_bytes_total", "Bytes of response bodies sent.");
+pub(super) const FLAGS: Name =
+    counter("http_response_flags_total", "Requests that ended unusually, by flag (Envoy's letters).");
+pub(super) const WEIGHT: Name = gauge(
+    "serin_route_weight",
+    "Share of a route's requests that a version gets, 0 to 1: as the file declares it and in effect.",
+);
+pub(super) const HEALTHY: Name = gauge("serin_upstream_healthy", "Whether an endpoint may get requests.");
+pub(super) const CONNECTIONS: Name = gauge(
+    "serin_upstream_connections",
+    "Connections to a version that carry a request (active) or are kept alive (idle).",
+);
+pub(super) const DROPPED: Name = counter(
+    "serin_metrics_dropped_labelsets_total",
+    "Label sets beyond the cap of 2000 a metric, which were folded into _other.",
+);
+pub(super) const BUILD: Name = gauge("serin_build_info", "1, labelled with the version of Serin that is running.");
+
+pub(super) const RELOADS: Name = counter(
+    "serin_config_reloads_total",
+    "Looks at the configuration, by result (a rejected one changes nothing) and by what caused them.",
+);
+pub(super) const RELOAD_SUCCESSFUL: Name = gauge(
+    "serin_config_last_reload_successful",
+    "Whether the last configuration looked at was valid (0: the one before it is still serving).",
+);
+pub(super) const RELOAD_TIMESTAMP: Name = gauge(
+    "serin_config_last_reload_success_timestamp_seconds",
+    "Unix time at which the last valid configuration was looked at.",
+);
+pub(super) const RELOAD_DURATION: Name =
+    histogram("serin_config_reload_duration_seconds", "Time from a look at the configuration to its being in force.");
+pub(super) const GENERATION: Name =
+    gauge("serin_config_generation", "Number of the configuration in force; each one applied gets the next.");
+pub(super) const CONFIG: Name = gauge("serin_config_info", "1, labelled with the hash of the configuration in force.");
+pub(super) const SNAPSHOTS: Name =
+    gauge("serin_config_snapshots_live", "Configurations in memory: the one in force and those old requests hold.");
+pub(super) const WATCH: Name =
+    gauge("serin_config_watch_healthy", "Whether changes of the configuration's files can be seen at all.");

@@ -1,0 +1,149 @@
+//! What the proxy says once about a finished request and about each of its attempts, and where in the counters those
+//! words fall. Only plain values: nothing here is kept.
+
+use std::time::Duration;
+
+use http::Method;
+
+use super::flag::Flag;
+
+/// One finished client request: what [`RouteMetrics::finished`](super::RouteMetrics::finished) records.
+#[derive(Debug, Clone, Copy)]
+pub struct Finished<'a> {
+    /// The client's method; others than the nine standard ones are counted as `_OTHER`.
+    pub method: &'a Method,
+    /// The status the client got; 499 when it went away. Outside 100–599 it is counted as `other`.
+    pub status: u16,
+    /// Why it ended unusually, if it did.
+    pub flag: Option<Flag>,
+    /// First request byte in to last response byte out.
+    pub duration: Duration,
+    /// Body bytes the client sent.
+    pub bytes_in: u64,
+    /// Body bytes the client was sent.
+    pub bytes_out: u64,
+}
+
+/// How one attempt at an upstream ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AttemptResult {
+    /// The upstream answered with this status.
+    Status(u16),
+    /// It did not answer, for this reason.
+    Failed(Flag),
+}
+
+impl AttemptResult {
+    pub(super) const COUNT: usize = Class::COUNT + Flag::COUNT;
+
+    pub(super) fn index(self) -> usize {
+        match self {
+            Self::Status(status) => Class::of(status) as usize,
+            Self::Failed(flag) => Class::COUNT + flag as usize,
+        }
+    }
+
+    /// The label value of the result counted at `index`.
+    pub(super) fn label(index: usize) -> &'static str {
+        match Class::ALL.get(index) {
+            Some(class) => class.as_str(),
+            None => Flag::ALL[index - Class::COUNT].as_str(),
+        }
+    }
+}
+
+/// The class of a status code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Informational,
+    Successful,
+    Redirection,
+    ClientError,
+    ServerError,
+    Other,
+}
+
+impl Class {
+    pub(super) const COUNT: usize = Self::ALL.len();
+    pub(super) const ALL: [Self; 6] =
+        [Self::Informational, Self::Successful, Self::Redirection, Self::ClientError, Self::ServerError, Self::Other];
+
+    pub(super) fn of(status: u16) -> Self {
+        match status {
+            100..200 => Self::Informational,
+            200..300 => Self::Successful,
+            300..400 => Self::Redirection,
+            400..500 => Self::ClientError,
+            500..600 => Self::ServerError,
+            _ => Self::Other,
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Informational => "1xx",
+            Self::Successful => "2xx",
+            Self::Redirection => "3xx",
+            Self::ClientError => "4xx",
+            Self::ServerError => "5xx",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The label values of `method`, in the order of [`method_index`].
+pub(super) const METHODS: [&str; 10] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH", "_OTHER"];
+
+pub(super) fn method_index(method: &Method) -> usize {
+    match *method {
+        Method::GET => 0,
+        Method::HEAD => 1,
+        Method::POST => 2,
+        Method::PUT => 3,
+        Method::DELETE => 4,
+        Method::CONNECT => 5,
+        Method::OPTIONS => 6,
+        Method::TRACE => 7,
+        Method::PATCH => 8,
+        _ => 9,
+    }
+}
+
+/// The code that a client which went away is recorded with (nginx's, known from its logs).
+pub(super) const CLIENT_WENT_AWAY: u16 = 499;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn classes_at_their_edges() {
+        let labels = [0, 99, 100, 199, 200, 299, 300, 499, 500, 599, 600, u16::MAX].map(|s| Class::of(s).as_str());
+        assert_eq!(
+            labels,
+            ["other", "other", "1xx", "1xx", "2xx", "2xx", "3xx", "4xx", "5xx", "5xx", "other", "other"]
+        );
+    }
+
+    #[test]
+    fn results_have_distinct_indices_that_give_their_label_back() {
+        assert_eq!(AttemptResult::label(AttemptResult::Status(204).index()), "2xx");
+        assert_eq!(AttemptResult::label(AttemptResult::Status(999).index()), "other");
+        for flag in Flag::ALL {
+            assert_eq!(AttemptResult::label(AttemptResult::Failed(flag).index()), flag.as_str());
+        }
+        assert_eq!(AttemptResult::Failed(Flag::UT).index(), AttemptResult::COUNT - 1);
+    }
+
+    #[test]
+    fn methods() {
+        for name in &METHODS[..9] {
+            let method = Method::from_bytes(name.as_bytes()).unwrap();
+            assert_eq!(METHODS[method_index(&method)], *name);
+        }
+        for name in ["get", "PURGE", "PROPFIND", "_OTHER", "A_VERY_LONG_METHOD_NAME_INDEED"] {
+            assert_eq!(METHODS[method_index(&Method::from_bytes(name.as_bytes()).unwrap())], "_OTHER");
+        }
+    }
+}
