@@ -12,6 +12,8 @@ pub mod redirect;
 pub mod rewrite;
 pub mod split;
 pub mod table;
+#[cfg(test)]
+mod testing;
 
 pub use compile::{Options, Wanted, compile};
 pub use headers::HeaderOps;

@@ -119,3 +119,65 @@ impl Substitution {
         new
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(matched: Matched, new: &str, path: &str) -> String {
+        PathRewrite::Replace(new.into()).apply(path, matched).unwrap_or_else(|| format!("unchanged {path}"))
+    }
+
+    fn substituted(pattern: &str, new: &str, path: &str) -> Option<String> {
+        PathRewrite::regex(pattern, new).unwrap().apply(path, Matched::Whole)
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_without_repairing_slashes() {
+        let foo = Matched::Prefix("/foo".len());
+        for (new, path, wanted) in [
+            ("/", "/foo/bar", "//bar"),
+            ("/", "/foo", "/"),
+            ("/x", "/foobar?a=b", "/xbar?a=b"),
+            ("/bar", "/FoO/x", "/bar/x"),
+        ] {
+            assert_eq!(replaced(foo, new, path), wanted);
+        }
+        assert_eq!(replaced(Matched::Prefix("/foo/".len()), "/x", "/foo/bar"), "/xbar");
+        assert_eq!(replaced(Matched::Prefix(1), "/v1", "/foo"), "/v1foo", "no condition is the prefix /");
+        assert_eq!(replaced(Matched::Prefix(0), "/v1", "/foo"), "/v1/foo", "an empty prefix");
+    }
+
+    #[test]
+    fn an_exact_or_regex_match_gives_up_the_whole_path_and_keeps_the_query() {
+        assert_eq!(replaced(Matched::Whole, "/b", "/a/c/d?e=f?g"), "/b?e=f?g");
+        assert_eq!(replaced(Matched::Whole, "/b", "/a#part"), "/b");
+        assert_eq!(replaced(Matched::Whole, "/b", "/a?key=value#part"), "/b?key=value");
+    }
+
+    #[test]
+    fn what_changes_nothing_gives_nothing() {
+        assert_eq!(replaced(Matched::Prefix(1), "/", "/a?b"), "unchanged /a?b");
+        assert_eq!(replaced(Matched::Prefix(9), "/", "/a"), "unchanged /a", "a block that cannot have matched");
+        assert_eq!(replaced(Matched::Prefix(2), "/", "/é"), "unchanged /é");
+        assert_eq!(substituted("x", "y", "/a?x"), None);
+        assert_eq!(substituted("a", "a", "/a?x"), None);
+    }
+
+    #[test]
+    fn a_regex_replaces_every_occurrence_with_groups() {
+        let instance = substituted("^/service/([^/]+)(/.*)$", r"\2/instance/\1", "/service/foo/v1/api?q=/service/");
+        assert_eq!(instance.as_deref(), Some("/v1/api/instance/foo?q=/service/"));
+        assert_eq!(substituted("(?i)/xxx/", "/yyy/", "/aaa/XxX/bbb").as_deref(), Some("/aaa/yyy/bbb"));
+        assert_eq!(substituted("one", "two", "/one/one").as_deref(), Some("/two/two"));
+        assert_eq!(substituted("a(b)?", r"[\0\1\\]", "/ab/a").as_deref(), Some(r"/[abb\]/[a\]"));
+        assert_eq!(substituted("a", r"\7\", "/a").as_deref(), Some(r"/\"), "a group that is not there is empty");
+        assert_eq!(substituted("x*", "-", "/a").as_deref(), Some("-/-a-"), "empty matches too");
+    }
+
+    #[test]
+    fn a_regex_that_would_break_a_character_changes_nothing() {
+        assert_eq!(substituted(r"\xC3", "x", "/é"), None);
+        assert!(PathRewrite::regex("(", "x").is_none());
+    }
+}
