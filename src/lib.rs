@@ -1,5 +1,7 @@
 //! Serin.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod proxy;
 pub mod routing;

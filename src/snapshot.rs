@@ -15,7 +15,7 @@ use crate::config::services::{Address, Service, Services};
 use crate::config::settings::Settings;
 use crate::config::traffic::{Policy, Traffic};
 use crate::routing::{self, Action, RouteTable, Wanted};
-use crate::telemetry::{Metrics, RouteMetrics};
+use crate::telemetry::{Metrics, RouteMetrics, SnapshotToken};
 use crate::upstream::cluster::ClusterPolicy;
 use crate::upstream::{Balance, Cluster, ClusterSpec, EndpointSpec, Registry, Target};
 
@@ -41,6 +41,7 @@ pub struct Snapshot {
     /// The decision.
     pub routes: RouteTable<Destination>,
     clusters: Vec<Arc<Cluster>>,
+    _alive: SnapshotToken,
 }
 
 impl Snapshot {
@@ -113,7 +114,12 @@ impl Builder {
         };
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let clusters = clusters.known.into_values().map(|known| known.cluster).collect();
-        Snapshot { generation, routes, clusters }
+        Snapshot { generation, routes, clusters, _alive: self.metrics.reloads().snapshot() }
+    }
+
+    /// A snapshot without a route: what is in force before the first configuration.
+    pub fn empty(&self) -> Snapshot {
+        self.build(&Resources::default(), &|_| String::new(), 0)
     }
 }
 
