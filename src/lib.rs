@@ -1,4 +1,5 @@
 //! Serin.
 
+pub mod admin;
 pub mod config;
 pub mod telemetry;
