@@ -129,7 +129,7 @@ impl DestinationMetrics {
         if let Some(flag) = request.flag {
             shard.flags[flag as usize].add(1);
         }
-        if request.status < 500 && request.status != CLIENT_WENT_AWAY {
+        if matches!(request.status, 100..500) && request.status != CLIENT_WENT_AWAY {
             shard.request_latency.record(place);
         }
     }

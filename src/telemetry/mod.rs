@@ -21,6 +21,8 @@ mod reload;
 mod route;
 mod scale;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 pub use destination::{Connection, DestinationMetrics, EndpointMetrics, Latency};
 pub use flag::Flag;
