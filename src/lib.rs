@@ -1,6 +1,7 @@
 //! Serin.
 
 pub mod config;
+pub mod control;
 pub mod proxy;
 pub mod routing;
 pub mod shutdown;
