@@ -3,6 +3,7 @@
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod control;
 pub mod proxy;
 pub mod routing;
 pub mod shutdown;
