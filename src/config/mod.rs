@@ -8,6 +8,7 @@ pub mod load;
 pub mod names;
 mod path;
 pub mod place;
+pub mod quick;
 pub mod resource;
 pub mod services;
 pub mod settings;
