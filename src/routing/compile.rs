@@ -284,7 +284,7 @@ mod tests {
         for (path, wanted) in [("/a", "ab"), ("/bb", "ab"), ("/a/b", "short"), ("/c", "no rule")] {
             assert_eq!(went(&table, &Request::get(path)), wanted, "{path}");
         }
-        assert_eq!(went(&table, &Request::get("/a").from_host("c")), "no host");
+        assert_eq!(went(&table, &Request::get("/a").host("c")), "no host");
     }
 
     #[test]
@@ -309,16 +309,16 @@ mod tests {
             ],
             true,
         );
-        assert_eq!(went(&table, &Request::get("/n").from_host("b.x")), "narrow");
-        assert_eq!(went(&table, &Request::get("/").from_host("b.x")), "no rule");
-        assert_eq!(went(&table, &Request::get("/").from_host("c.x")), "wide");
-        assert_eq!(went(&table, &Request::get("/").from_host("other")), "no host", "two are not alone");
+        assert_eq!(went(&table, &Request::get("/n").host("b.x")), "narrow");
+        assert_eq!(went(&table, &Request::get("/").host("b.x")), "no rule");
+        assert_eq!(went(&table, &Request::get("/").host("c.x")), "wide");
+        assert_eq!(went(&table, &Request::get("/").host("other")), "no host", "two are not alone");
     }
 
     #[test]
     fn a_lone_virtual_service_answers_any_host_if_it_may() {
         let lone = |any_host| compiled(vec![service("vs", &["a", "a.example"], vec![rule("r", vec![])])], any_host);
-        let stranger = Request::get("/").from_host("10.0.0.1:8080");
+        let stranger = Request::get("/").host("10.0.0.1:8080");
         assert_eq!(went(&lone(true), &stranger), "r");
         assert_eq!(went(&lone(false), &stranger), "no host");
     }
@@ -334,11 +334,11 @@ mod tests {
             vec![aged("a", Some(2), &["x", "y"]), aged("c", Some(1), &["X", "*.z"]), aged("d", None, &["*.Z."])],
             false,
         );
-        assert_eq!(went(&table, &Request::get("/").from_host("x")), "c");
-        assert_eq!(went(&table, &Request::get("/").from_host("y")), "a");
-        assert_eq!(went(&table, &Request::get("/").from_host("v.z")), "d");
+        assert_eq!(went(&table, &Request::get("/").host("x")), "c");
+        assert_eq!(went(&table, &Request::get("/").host("y")), "a");
+        assert_eq!(went(&table, &Request::get("/").host("v.z")), "d");
         let table = compiled(vec![aged("b", None, &["x"]), aged("a", None, &["x"])], false);
-        assert_eq!(went(&table, &Request::get("/").from_host("x")), "a", "by name, not by place");
+        assert_eq!(went(&table, &Request::get("/").host("x")), "a", "by name, not by place");
     }
 
     #[test]

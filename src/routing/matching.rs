@@ -413,8 +413,8 @@ mod tests {
         assert!(!matches(&block, &Request::get("/")));
         let block = HttpMatch { authority: Some(at(exact("b"))), ..HttpMatch::default() };
         assert!(matches(&block, &Request::get("/")));
-        assert!(!matches(&block, &Request::get("/").from_host("b:80")));
-        assert!(!matches(&block, &Request::get("/").from_host("B")));
+        assert!(!matches(&block, &Request::get("/").host("b:80")));
+        assert!(!matches(&block, &Request::get("/").host("B")));
     }
 
     #[test]

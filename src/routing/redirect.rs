@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_hosts_port_stays_unless_another_is_written_or_its_scheme_goes() {
-        let request = |host: &str| Request::get("/").from_host(host);
+        let request = |host: &str| Request::get("/").host(host);
         let derived = |port| HttpRedirect { derive_port: Some(at(port)), ..HttpRedirect::default() };
         for (redirect, host, wanted) in [
             (to_scheme("https"), "b:80", "https://b/"),
