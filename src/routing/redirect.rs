@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderValue;
 
-use super::rewrite::{Matched, replace, split};
+use super::rewrite::{Matched, path_and_query, replace};
 use super::table::RequestView;
 use crate::config::place::Spanned;
 use crate::config::resource::virtual_service::{DerivePort, DirectBody, HttpDirectResponse, HttpRedirect};
@@ -125,7 +125,7 @@ impl Redirect {
     }
 
     fn push_path(&self, location: &mut String, request: &RequestView<'_>, matched: Matched) {
-        let (path, query) = split(request.path);
+        let (path, query) = path_and_query(request.path);
         let start = location.len();
         match &self.path {
             Path::Whole(new) => {
