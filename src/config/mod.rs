@@ -8,4 +8,5 @@ pub mod resource;
 pub mod services;
 pub mod settings;
 pub mod traffic;
+pub mod validate;
 pub mod value;
