@@ -14,6 +14,9 @@ use crate::config::value::StringMatch;
 /// Status codes that a redirect can have (those that Envoy sends).
 const REDIRECTS: [i64; 5] = [301, 302, 303, 307, 308];
 
+/// How large a compiled regex may be, in bytes: the limit that the routing table sets.
+const REGEX_SIZE: usize = 1 << 20;
+
 /// A larger body is refused, as by Istio: 1 MiB.
 const LARGEST_BODY: usize = 1 << 20;
 /// A larger body is warned of, as by Istio: 100 KiB.
@@ -174,7 +177,8 @@ fn rewrite(report: &mut Report, rewrite: &HttpRewrite) {
         return;
     }
     let text = crate::config::place::Spanned::new(regex.pattern.as_str(), regex.pattern.place);
-    let compiled = regex::bytes::RegexBuilder::new(&regex.pattern).unicode(false).build().map(|_| ());
+    let compiled =
+        regex::bytes::RegexBuilder::new(&regex.pattern).unicode(false).size_limit(REGEX_SIZE).build().map(|_| ());
     let compiled = compiled.map_err(|error| error.to_string());
     checks::regex(report, "match", &text, compiled.as_ref().map(|()| ()).map_err(String::as_str));
     checks::printable(report, "rewrite", Some(&regex.rewrite));

@@ -7,7 +7,7 @@ use super::report::{Report, conflict, deprecated, missing, no_effect, unsupporte
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::place::Spanned;
 use crate::config::resource::destination_rule::{
-    ConsistentHash, HttpCookie, LoadBalancer, LocalityLb, SimpleLb, Warmup, ZoneAwareLb,
+    ConsistentHash, HttpCookie, LoadBalancer, LocalityLb, LocalityShares, SimpleLb, Warmup, ZoneAwareLb,
 };
 
 /// The largest table that Envoy's Maglev takes, exclusively.
@@ -139,7 +139,7 @@ fn warmup(report: &mut Report, warmup: &Warmup) {
 }
 
 fn locality_setting(report: &mut Report, locality: &LocalityLb, ejects: bool) {
-    if let (Some((from, _)), false) = (locality.distribute.first(), locality.failover.is_empty()) {
+    if let (Some(LocalityShares { from, .. }), false) = (locality.distribute.first(), locality.failover.is_empty()) {
         report.add(conflict(from.place, "`distribute` and `failover` exclude each other"));
     }
     let topology = locality.failover_priority.iter().find(|label| TOPOLOGY.contains(&label.as_str()));
@@ -149,7 +149,7 @@ fn locality_setting(report: &mut Report, locality: &LocalityLb, ejects: bool) {
             format!("`failover` and the topology label `{}` exclude each other", label.value),
         ));
     }
-    for (from, to) in &locality.distribute {
+    for LocalityShares { from, to, .. } in &locality.distribute {
         for (place, weight) in to.iter().filter(|(_, weight)| !(1..=100).contains(&weight.value)) {
             report.wrong(
                 weight.place,
@@ -162,7 +162,7 @@ fn locality_setting(report: &mut Report, locality: &LocalityLb, ejects: bool) {
         }
         localities(report, to.iter().map(|(to, _)| to));
     }
-    localities(report, locality.distribute.iter().map(|(from, _)| from));
+    localities(report, locality.distribute.iter().map(|shares| &shares.from));
     failover(report, &locality.failover);
     let fails_over = locality.failover.first().map(|(from, _)| from.place);
     if let Some(place) = fails_over.or(locality.failover_priority.first().map(|label| label.place)).filter(|_| !ejects)

@@ -31,13 +31,9 @@ mod weights;
 
 use report::Report;
 
-use crate::config::diagnostic::{Diagnostic, Kind};
-use crate::config::place::Place;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::resource::Resources;
 use crate::config::settings::Settings;
-
-/// How many rules one configuration may have.
-pub const MOST_ROUTES: usize = 100_000;
 
 /// Everything that is wrong with these resources, and everything worth a warning, by place.
 pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
@@ -62,7 +58,6 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         annotations::other(&mut report, &resource.metadata, "Gateway");
         gateway::check(&mut report, resource);
     }
-    routes(&mut report, resources);
     if settings.references {
         references::check(&mut report, resources, settings);
         conflicts::check(&mut report, resources);
@@ -70,14 +65,4 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
     }
     pending::check(&mut report, resources);
     report.sorted()
-}
-
-fn routes(report: &mut Report, resources: &Resources) {
-    let count: usize = resources.virtual_services.iter().map(|resource| resource.spec.http.len()).sum();
-    if count > MOST_ROUTES {
-        let place = resources.virtual_services.first().map_or_else(Place::default, |resource| resource.place);
-        let message = format!("the configuration has {count} rules, more than {MOST_ROUTES}");
-        report
-            .add(Diagnostic::error(Kind::Value, place, message).help("run several proxies, each with a part of them"));
-    }
 }
