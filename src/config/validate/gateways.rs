@@ -118,20 +118,21 @@ fn delegates(report: &mut Report, resources: &Resources) {
     }
 }
 
-/// Two Gateways with one host on one port: requests could go to either.
+/// Two Gateways with one host on one port are served together, and an `httpsRedirect` of one holds for both: a warning.
 fn same_host(report: &mut Report, resources: &Resources) {
-    let mut seen: HashMap<(i64, &str, String), usize> = HashMap::new();
+    let mut seen: HashMap<(i64, &str, &str, String), usize> = HashMap::new();
     for (index, resource) in resources.gateways.iter().enumerate() {
         for server in &resource.spec.servers {
             let port = server.port.as_ref().map_or(0, |port| port.number.value);
             let bind = server.bind.as_ref().map_or("", |bind| bind.as_str());
             for host in &server.hosts {
-                let name = host.split_once('/').map_or(host.as_str(), |(_, name)| name);
-                let first = *seen.entry((port, bind, names::canonical(name).into_owned())).or_insert(index);
+                let (namespace, name) = host.split_once('/').unwrap_or(("*", host));
+                let key = (port, bind, namespace, names::canonical(name).into_owned());
+                let first = *seen.entry(key).or_insert(index);
                 if first != index {
                     let other = full_name(&resources.gateways[first].metadata);
                     let message = format!("the Gateway `{other}` serves `{}` on port {port}, too", host.value);
-                    report.add(conflict(host.place, message).code("IST0145"));
+                    report.add(Diagnostic::warning(Kind::Conflict, host.place, message).code("IST0145"));
                 }
             }
         }

@@ -5,7 +5,7 @@ use super::virtual_service::Scope;
 use super::{checks, cors, fault, headers, http_match, mirror, retry, weights};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
-use crate::config::place::Place;
+use crate::config::place::{Place, Spanned};
 use crate::config::resource::virtual_service::{
     Delegate, DirectBody, HttpDirectResponse, HttpRedirect, HttpRewrite, HttpRoute,
 };
@@ -87,8 +87,7 @@ fn parts(report: &mut Report, route: &HttpRoute, scope: &Scope) {
 }
 
 fn redirect(report: &mut Report, redirect: &HttpRedirect, route: &HttpRoute) {
-    let given =
-        |text: &Option<crate::config::place::Spanned<String>>| text.as_ref().is_some_and(|text| !text.is_empty());
+    let given = |text: &Option<Spanned<String>>| text.as_ref().is_some_and(|text| !text.is_empty());
     let has_port = redirect.port.is_some() || redirect.derive_port.is_some();
     let target = given(&redirect.uri) || given(&redirect.prefix_rewrite) || given(&redirect.authority);
     if !target && !given(&redirect.scheme) && !has_port {
@@ -176,15 +175,20 @@ fn rewrite(report: &mut Report, rewrite: &HttpRewrite) {
         report.add(missing(regex.place, "`uriRegexRewrite` needs both `match` and `rewrite`, neither of them empty"));
         return;
     }
-    let text = crate::config::place::Spanned::new(regex.pattern.as_str(), regex.pattern.place);
+    let text = Spanned::new(regex.pattern.as_str(), regex.pattern.place);
     let compiled =
         regex::bytes::RegexBuilder::new(&regex.pattern).unicode(false).size_limit(REGEX_SIZE).build().map(|_| ());
-    let compiled = compiled.map_err(|error| error.to_string());
+    // The other lines of the message draw the regex, as the diagnostic does itself.
+    let last = |error: regex::Error| {
+        let text = error.to_string();
+        text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
+    };
+    let compiled = compiled.map_err(last);
     checks::regex(report, "match", &text, compiled.as_ref().map(|()| ()).map_err(String::as_str));
     checks::printable(report, "rewrite", Some(&regex.rewrite));
 }
 
-fn no_slash(uri: &crate::config::place::Spanned<String>) -> Diagnostic {
+fn no_slash(uri: &Spanned<String>) -> Diagnostic {
     let message = format!("`{}` does not begin with `/`, and takes the place of what does", uri.value);
     Diagnostic { kind: Kind::Value, ..no_effect(uri.place, message) }.help(format!("write `/{}`", uri.value))
 }

@@ -105,9 +105,10 @@ impl Declared<'_> {
                 None => report.add(self.unknown_subset(host, namespace, subset)),
                 Some(found) => {
                     let selection = Selection::new(subset, Some(found));
-                    if !service.is_some_and(|service| service.has_endpoint(Some(selection))) && *used {
-                        self.reported.insert(std::ptr::from_ref(found));
-                        report.add(empty_subset(host, subset, found, service));
+                    let filled = service.is_some_and(|service| service.has_endpoint(Some(selection)));
+                    if !filled && *used && self.reported.insert(std::ptr::from_ref(found)) {
+                        let all: Vec<_> = self.traffic.subsets(host, namespace).collect();
+                        report.add(empty_subset(host, (subset, found), service, &all));
                     }
                 }
             },
@@ -139,7 +140,7 @@ impl Declared<'_> {
     fn undeclared(&self, report: &mut Report, destination: &Destination) {
         let host = &destination.host;
         let message = format!("no ServiceEntry declares the host `{}`", host.value);
-        let near = names::nearest(&names::canonical(host), self.services.iter().map(|service| service.host.as_str()));
+        let near = names::misspelt(&names::canonical(host), self.services.iter().map(|service| service.host.as_str()));
         if let Some(meant) = near {
             report.add(
                 unknown(host.place, format!("{message}; without Kubernetes there is no other registry"))
@@ -205,26 +206,50 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 }
 
 /// A subset that requests are sent to and nobody is in: the lines that would fill it, and the flag.
-fn empty_subset(host: &str, subset: &Spanned<String>, declared: &Subset, service: Option<&Service>) -> Diagnostic {
-    let message = format!("the subset `{}` of `{host}` has no endpoints", subset.value);
-    let labels: Vec<_> =
-        declared.labels.iter().map(|(key, value)| format!("{}: {:?}", key.value, value.value)).collect();
-    let endpoint = format!("  - {{address: 127.0.0.1, ports: {{PORT: 8081}}, labels: {{{}}}}}", labels.join(", "));
+fn empty_subset(
+    host: &str,
+    subset: (&Spanned<String>, &Subset),
+    service: Option<&Service>,
+    all: &[&Subset],
+) -> Diagnostic {
+    let (written, declared) = subset;
+    let message = format!("the subset `{}` of `{host}` has no endpoints", written.value);
     let port = service.and_then(|service| service.ports.first()).map_or("http", |port| port.name.as_str());
-    let endpoint = endpoint.replace("PORT", port);
-    let flag = format!("or run with `--endpoint {host}/{}=127.0.0.1:8081`", subset.value);
+    let local = |subset: &Subset| 8081 + all.iter().position(|other| std::ptr::eq(*other, subset)).unwrap_or(0);
+    let line = |subset: &Subset| {
+        let labels: Vec<_> =
+            subset.labels.iter().map(|(key, value)| format!("{}: {}", key.value, quoted(value))).collect();
+        let labels = labels.join(", ");
+        format!("  - {{address: 127.0.0.1, ports: {{{port}: {}}}, labels: {{{labels}}}}}", local(subset))
+    };
+    let flag = format!("or run with `--endpoint {host}/{}=127.0.0.1:{}`", written.value, local(declared));
     let lines = match service {
         Some(service) if service.place.line > 0 => {
-            format!("add one to the ServiceEntry of `{host}`:\n  endpoints:\n{endpoint}")
+            format!("add one to the ServiceEntry of `{host}`:\n  endpoints:\n{}", line(declared))
         }
         _ => format!(
-            "declare where it is:\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  \
+            "say where it is:\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  \
              hosts: [{host}]\n  ports: [{{number: 80, name: {port}, protocol: HTTP}}]\n  resolution: STATIC\n  \
-             endpoints:\n{endpoint}",
+             endpoints:\n{}",
+            all.iter().map(|subset| line(subset)).collect::<Vec<_>>().join("\n"),
             name = names::canonical(host).replace(['.', '*'], "-").trim_matches('-'),
         ),
     };
-    unknown(subset.place, message).help(format!("{lines}\n{flag}")).code("IST0173")
+    unknown(written.place, message).help(format!("{lines}\n{flag}")).code("IST0173")
+}
+
+/// A label value as YAML takes it for text.
+fn quoted(value: &str) -> String {
+    if value.starts_with(|letter: char| letter.is_ascii_alphabetic()) && !is_word(value) {
+        value.to_owned()
+    } else {
+        format!("{value:?}")
+    }
+}
+
+/// Words that YAML takes for something else than text.
+fn is_word(value: &str) -> bool {
+    ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&value.to_ascii_lowercase().as_str())
 }
 
 fn check_port(report: &mut Report, destination: &Destination, service: &Service, listeners: &[u16]) {

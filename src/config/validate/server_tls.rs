@@ -143,7 +143,8 @@ fn certificates(report: &mut Report, tls: &ServerTls, mode: ServerTlsMode) {
                 .help("name files: `serverCertificate` and `privateKey`"),
         );
     }
-    let own = given(&tls.server_certificate).or(given(&tls.private_key));
+    // As in Istio, a certificate without its key does not count.
+    let own = given(&tls.server_certificate).filter(|_| given(&tls.private_key).is_some());
     let list = tls.tls_certificates.first().map(|first| first.place);
     let sources = [
         given(&tls.credential_name).map(|found| found.place),

@@ -217,16 +217,17 @@ fn protocol(report: &mut Report, port: &ServicePort, spec: &ServiceEntry) {
 
 fn none(report: &mut Report, spec: &ServiceEntry) {
     let place = spec.resolution.as_ref().map_or(spec.place, |resolution| resolution.place);
-    if let Some(first) = spec.endpoints.first() {
-        report.add(
+    report.add(match spec.endpoints.first() {
+        Some(first) => {
             conflict(first.place, "a ServiceEntry with `resolution: NONE`, the default, cannot have `endpoints`")
-                .help("write `resolution: STATIC`"),
-        );
-    }
-    report.add(
-        unsupported(place, "`resolution: NONE` sends to the original destination, which a reverse proxy does not know")
-            .help("write `resolution: STATIC` with `endpoints`, or `resolution: DNS`"),
-    );
+                .help("write `resolution: STATIC`")
+        }
+        None => unsupported(
+            place,
+            "`resolution: NONE` sends to the original destination, which a reverse proxy does not know",
+        )
+        .help("write `resolution: STATIC` with `endpoints`, or `resolution: DNS`"),
+    });
 }
 
 fn dynamic(report: &mut Report, spec: &ServiceEntry) {
