@@ -14,5 +14,6 @@ pub mod services;
 pub mod settings;
 mod text;
 pub mod traffic;
+pub mod validate;
 pub mod value;
 mod yaml;
