@@ -1,5 +1,6 @@
 //! The command line: one file per command. Each parses its arguments, calls what does the work, and prints.
 
+pub mod echo;
 pub mod run;
 pub mod values;
 
@@ -19,6 +20,7 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Echo(echo::Echo),
     Run(Box<run::Run>),
 }
 
@@ -26,6 +28,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Echo(echo) => echo.run(),
             Command::Run(run) => run.run(),
         }
     }
