@@ -1,3 +1,15 @@
-//! The command `serin`.
+//! The command `serin`: arguments, logging, and the exit code of what was asked for.
 
-fn main() {}
+use std::process::ExitCode;
+
+use clap::Parser;
+use mimalloc::MiMalloc;
+use serin::cli::Cli;
+
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
+fn main() -> ExitCode {
+    serin::cli::start_logging();
+    Cli::parse().run()
+}

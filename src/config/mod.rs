@@ -1,8 +1,17 @@
 //! What the operator wrote: reading it, checking it, saying what is wrong with it. Pure, but for `load`, which reads files.
 //! Nothing here knows how a request is served.
 
+mod decode;
 pub mod diagnostic;
+mod files;
+pub mod load;
+pub mod names;
+mod path;
 pub mod place;
 pub mod resource;
+pub mod services;
 pub mod settings;
+mod text;
+pub mod traffic;
 pub mod value;
+mod yaml;

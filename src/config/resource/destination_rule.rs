@@ -150,8 +150,8 @@ pub struct HttpCookie {
 /// `loadBalancer.localityLbSetting`.
 #[derive(Clone, Debug, Default)]
 pub struct LocalityLb {
-    /// `distribute`: from, and shares by locality.
-    pub distribute: Vec<(Spanned<String>, Vec<(Spanned<String>, Spanned<i64>)>)>,
+    /// `distribute`.
+    pub distribute: Vec<LocalityShares>,
     /// `failover`: from, to.
     pub failover: Vec<(Spanned<String>, Spanned<String>)>,
     /// `failoverPriority`.
@@ -159,6 +159,17 @@ pub struct LocalityLb {
     /// `enabled`.
     pub enabled: Option<Spanned<bool>>,
     /// Where the object begins.
+    pub place: Place,
+}
+
+/// One entry of `localityLbSetting.distribute`.
+#[derive(Clone, Debug, Default)]
+pub struct LocalityShares {
+    /// `from`; empty when absent.
+    pub from: Spanned<String>,
+    /// `to`: shares by locality.
+    pub to: Vec<(Spanned<String>, Spanned<i64>)>,
+    /// Where the entry begins.
     pub place: Place,
 }
 

@@ -1,0 +1,45 @@
+//! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
+
+mod descriptors;
+mod process;
+mod serve;
+
+use std::net::SocketAddr;
+use std::thread;
+use std::time::Duration;
+
+use crate::config::settings::{Listeners, Settings};
+use crate::proxy::Limits;
+
+pub use descriptors::connections_allowed;
+pub use crate::control::Inputs;
+pub use process::run;
+pub use serve::{Running, start};
+
+/// Everything that `serin run` can be told.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The configuration.
+    pub inputs: Inputs,
+    /// How it is read. `mesh_ports` is filled in from `listeners`.
+    pub settings: Settings,
+    /// Where it is served.
+    pub listeners: Listeners,
+    /// The admin address.
+    pub admin: SocketAddr,
+    /// Data-plane threads, at least 1.
+    pub workers: usize,
+    /// Makes every draw reproducible.
+    pub seed: Option<u64>,
+    /// Limits on clients.
+    pub limits: Limits,
+    /// How long requests under way may take to end after a signal.
+    pub drain_timeout: Duration,
+    /// Whether to start without a valid configuration.
+    pub wait_for_config: bool,
+}
+
+/// The cores that this process may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}

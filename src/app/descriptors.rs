@@ -1,0 +1,31 @@
+//! How many sockets this process may have.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// How many client connections the descriptor limit allows, after raising it as far as the system lets us: each may need one
+/// connection upstream, and some descriptors are kept for files, watches and the admin port.
+pub fn connections_allowed() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    // The soft limit stays where it is if this fails.
+    let _ = setrlimit(Resource::Nofile, wanted);
+    allowed(getrlimit(Resource::Nofile).current)
+}
+
+fn allowed(descriptors: Option<u64>) -> usize {
+    let descriptors = usize::try_from(descriptors.unwrap_or(1 << 20)).unwrap_or(usize::MAX).min(1 << 20);
+    (descriptors / 4).max(descriptors.saturating_sub(200) / 2).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_what_is_left_but_never_less_than_a_quarter() {
+        assert_eq!(allowed(Some(64)), 16);
+        assert_eq!(allowed(Some(1024)), 412);
+        assert_eq!(allowed(None), (1 << 19) - 100);
+        assert_eq!(allowed(Some(0)), 1);
+    }
+}

@@ -1,0 +1,41 @@
+//! The command line: one file per command. Each parses its arguments, calls what does the work, and prints.
+
+pub mod run;
+pub mod values;
+
+use std::io::{IsTerminal, stderr};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Canary releases in front of any service: reads Istio traffic YAML, splits requests by weight, measures every version.
+#[derive(Parser, Debug)]
+#[command(name = "serin", version, arg_required_else_help = true)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Run(Box<run::Run>),
+}
+
+impl Cli {
+    /// Does what was asked for.
+    pub fn run(self) -> ExitCode {
+        match self.command {
+            Command::Run(run) => run.run(),
+        }
+    }
+}
+
+/// Log lines go to standard error; `SERIN_LOG` sets the level (default `info`), `NO_COLOR` and a pipe turn colour off.
+pub fn start_logging() {
+    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
+    // Only the first subscriber of a process counts; a second call changes nothing.
+    let _ = lines.try_init();
+}

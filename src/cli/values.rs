@@ -1,0 +1,115 @@
+//! Parsers for the values of flags. Messages say what was wanted; clap adds the flag and what was typed.
+
+use std::time::Duration;
+
+use crate::config::settings::ExtraEndpoint;
+
+/// `250ms`, `1.5s`, `2m`, `1m30s`, `1h`.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wanted = || "wanted a duration such as 250ms, 1.5s, 2m or 1m30s".to_owned();
+    let mut total = Duration::ZERO;
+    let mut rest = text;
+    if rest.is_empty() {
+        return Err(wanted());
+    }
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wanted)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wanted())?;
+        rest = &rest[digits..];
+        let end = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..end] {
+            "us" => 1e-6,
+            "ms" => 1e-3,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3600.0,
+            _ => return Err(wanted()),
+        };
+        total += Duration::try_from_secs_f64(number * seconds).map_err(|_| wanted())?;
+        rest = &rest[end..];
+    }
+    Ok(total)
+}
+
+/// `64KiB`, `1MiB`, `4096`.
+pub fn parse_size(text: &str) -> Result<usize, String> {
+    let wanted = || "wanted a size such as 4096, 64KiB or 1MiB".to_owned();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let number: usize = text[..digits].parse().map_err(|_| wanted())?;
+    let unit = match &text[digits..] {
+        "" | "B" => 1,
+        "KiB" => 1024,
+        "MiB" => 1024 * 1024,
+        _ => return Err(wanted()),
+    };
+    number.checked_mul(unit).ok_or_else(wanted)
+}
+
+/// `P=L`.
+pub fn parse_port_map(text: &str) -> Result<(u16, u16), String> {
+    let wanted = || "wanted two ports, such as 80=8080".to_owned();
+    let (port, local) = text.split_once('=').ok_or_else(wanted)?;
+    Ok((port.parse().map_err(|_| wanted())?, local.parse().map_err(|_| wanted())?))
+}
+
+/// `VERSION=HOST:PORT`.
+pub fn parse_upstream(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((version, address)) if !version.is_empty() && address.contains(':') => Ok((version.to_owned(), address.to_owned())),
+        _ => Err("wanted a version and an address, such as v1=localhost:8081".to_owned()),
+    }
+}
+
+/// `VERSION=WEIGHT`.
+pub fn parse_split(text: &str) -> Result<(String, u32), String> {
+    let wanted = || "wanted a version and its weight, such as v1=90".to_owned();
+    let (version, weight) = text.split_once('=').ok_or_else(wanted)?;
+    Ok((version.to_owned(), weight.parse().map_err(|_| wanted())?))
+}
+
+/// `HOST[/SUBSET]=ADDR:PORT`.
+pub fn parse_endpoint(text: &str) -> Result<ExtraEndpoint, String> {
+    let wanted = || "wanted a host and an address, such as product-service/v2=127.0.0.1:8082".to_owned();
+    let (target, address) = text.split_once('=').ok_or_else(wanted)?;
+    let (host, subset) = match target.split_once('/') {
+        Some((host, subset)) => (host, Some(subset.to_owned())),
+        None => (target, None),
+    };
+    let (address, port) = address.rsplit_once(':').ok_or_else(wanted)?;
+    let address = address.trim_start_matches('[').trim_end_matches(']');
+    if host.is_empty() || address.is_empty() || subset.as_deref() == Some("") {
+        return Err(wanted());
+    }
+    let port = port.parse().map_err(|_| wanted())?;
+    Ok(ExtraEndpoint { host: host.to_owned(), subset, address: address.to_owned(), port })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes() {
+        assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
+        assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        for bad in ["", "5", "s", "5x", "-1s", "1s5", "1..5s"] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_size("64KiB"), Ok(65536));
+        assert_eq!(parse_size("7"), Ok(7));
+        for bad in ["", "KiB", "64KB", "-1", "99999999999999999999MiB"] {
+            assert!(parse_size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn endpoints() {
+        let endpoint = parse_endpoint("a.b/v2=[::1]:80").unwrap();
+        assert_eq!((endpoint.host.as_str(), endpoint.subset.as_deref(), endpoint.address.as_str(), endpoint.port), ("a.b", Some("v2"), "::1", 80));
+        assert_eq!(parse_endpoint("a=b:1").unwrap().subset, None);
+        for bad in ["a", "a=b", "=b:1", "a/=b:1", "a=:1", "a=b:x", "a=b:70000"] {
+            assert!(parse_endpoint(bad).is_err(), "{bad}");
+        }
+    }
+}

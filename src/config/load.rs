@@ -1,0 +1,166 @@
+//! From paths to checked resources: the only part of `config` that touches the disk.
+//! Reading and understanding are apart, so that whoever watches files can compare contents before doing any work.
+
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::decode::{Decoded, Decoder, Muddled};
+use super::diagnostic::{Diagnostic, Kind};
+use super::path;
+use super::place::Place;
+use super::resource::Resources;
+use super::settings::Settings;
+use super::{text, yaml};
+
+pub use super::files::{Read, read};
+
+/// How many http rules a configuration may have.
+const MAX_ROUTES: usize = 100_000;
+
+/// One file as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Its path as the operator would write it; `<stdin>` for standard input.
+    pub path: PathBuf,
+    /// Its content, without a byte order mark. Empty if it could not be read.
+    pub text: Arc<str>,
+}
+
+/// A whole configuration, understood and checked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The files, sorted by path. `Place::file` counts them.
+    pub sources: Vec<Source>,
+    /// The resources. If a diagnostic is an error they are incomplete and must not be put in force.
+    pub resources: Resources,
+    /// Everything that is wrong, sorted by place.
+    pub diagnostics: Vec<Diagnostic>,
+    /// What the operator should know and nothing is wrong with: kinds that were skipped.
+    pub notices: Vec<String>,
+    /// BLAKE3 over all paths and contents, in hexadecimal.
+    pub hash: String,
+}
+
+impl Loaded {
+    /// Whether it may be put in force.
+    pub fn is_valid(&self) -> bool {
+        !self.diagnostics.iter().any(Diagnostic::is_error)
+    }
+
+    /// The first 12 digits of the hash, for people.
+    pub fn short_hash(&self) -> &str {
+        self.hash.get(..12).unwrap_or(&self.hash)
+    }
+
+    /// The field that stands at a place, such as `spec.http[0].route[1].weight`. Parses the file again.
+    pub fn path_of(&self, place: Place) -> Option<String> {
+        self.paths_of(&[place]).pop().flatten()
+    }
+
+    /// The same for many places: each file is parsed once.
+    pub fn paths_of(&self, places: &[Place]) -> Vec<Option<String>> {
+        let mut found = HashMap::new();
+        let files: HashSet<u32> = places.iter().filter(|place| place.line > 0).map(|place| place.file).collect();
+        for file in files {
+            if let Some(source) = self.sources.get(file as usize) {
+                path::find(&source.text, file, places, &mut found);
+            }
+        }
+        places.iter().map(|place| found.get(place).cloned()).collect()
+    }
+}
+
+/// Understands sources, without checking rules between fields and resources.
+pub fn parse(sources: Vec<Source>) -> Loaded {
+    let read = Read { sources, problems: Vec::new() };
+    check(read, |_, _| Vec::new())
+}
+
+/// Understands and checks what was read.
+pub fn load(read: Read, _settings: &Settings) -> Loaded {
+    check(read, |_, _| Vec::new())
+}
+
+/// Understands what was read, then lets `rules` look at it (and whether references may be judged), and puts both together.
+fn check(read: Read, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) -> Loaded {
+    let hash = read.hash();
+    let Read { sources, problems } = read;
+    let unread: HashSet<u32> = problems.iter().map(|problem| problem.place.file).collect();
+    let mut decoder = Decoder::default();
+    let mut diagnostics = problems;
+    let mut doubtful = !diagnostics.is_empty();
+    for (file, source) in (0..).zip(&sources).filter(|(file, _)| !unread.contains(file)) {
+        if source.text.trim().is_empty() {
+            let place = Place { file, ..Place::default() };
+            let help = "it is being written, or was emptied by mistake; delete it if nothing is to be served";
+            diagnostics.push(Diagnostic::error(Kind::Syntax, place, "empty file").help(help));
+            continue;
+        }
+        let broken = yaml::read(&source.text, file, &mut |node| decoder.document(&node));
+        doubtful |= broken.iter().any(|problem| problem.kind == Kind::Syntax);
+        diagnostics.extend(broken);
+    }
+    let decoded = decoder.finish();
+    let notices = notices(&decoded, &sources);
+    let Decoded { resources, diagnostics: found, muddled, doubtful: half_understood, .. } = decoded;
+    diagnostics.extend(found);
+    diagnostics.extend(limits(&resources, diagnostics.is_empty()));
+    let judged = rules(&resources, !(doubtful || half_understood));
+    diagnostics.extend(judged.into_iter().filter(|one| !is_muddled(one.place, &muddled)));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
+    diagnostics.dedup();
+    keep_inside(&mut diagnostics, &sources);
+    Loaded { sources, resources, diagnostics, notices, hash }
+}
+
+fn limits(resources: &Resources, understood: bool) -> Option<Diagnostic> {
+    let routes: usize = resources.virtual_services.iter().map(|one| one.spec.http.len()).sum();
+    if routes > MAX_ROUTES {
+        let message = format!("{routes} http rules, more than {MAX_ROUTES}");
+        return Some(Diagnostic::error(Kind::Value, Place::default(), message));
+    }
+    let empty = resources.virtual_services.is_empty()
+        && resources.destination_rules.is_empty()
+        && resources.service_entries.is_empty()
+        && resources.workload_entries.is_empty()
+        && resources.gateways.is_empty();
+    (empty && understood).then(|| {
+        Diagnostic::error(Kind::Reference, Place::default(), "no resource that means anything here")
+            .help("a VirtualService of networking.istio.io/v1 says which requests go where")
+    })
+}
+
+fn notices(decoded: &Decoded, sources: &[Source]) -> Vec<String> {
+    let skipped = decoded.skipped.iter().map(|(kind, (count, first))| {
+        let path =
+            sources.get(first.file as usize).map_or_else(String::new, |source| source.path.display().to_string());
+        let times = if *count == 1 { String::new() } else { format!("{count} times, first ") };
+        format!("skipped {kind}: it means nothing here ({times}at {path}:{})", first.line)
+    });
+    skipped.collect()
+}
+
+/// Whether a problem lies in a part that was not read as it was meant: it would only follow from what is already said.
+fn is_muddled(place: Place, muddled: &[Muddled]) -> bool {
+    muddled.iter().any(|part| match part.last_line {
+        None => part.place == place,
+        Some(last) => part.place.file == place.file && (part.place.line..=last).contains(&place.line),
+    })
+}
+
+/// The parser may point behind the last line; a person can only look at one that is there.
+fn keep_inside(diagnostics: &mut [Diagnostic], sources: &[Source]) {
+    let mut last: HashMap<u32, (u32, u32)> = HashMap::new();
+    for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.place.line > 0) {
+        let place = &mut diagnostic.place;
+        let Some(source) = sources.get(place.file as usize) else { continue };
+        let (line, column) = *last.entry(place.file).or_insert_with(|| {
+            let written = text::lines(&source.text).filter(|line| !line.text.trim().is_empty()).last();
+            written.map_or((1, 1), |line| (line.number, u32::try_from(line.text.chars().count()).unwrap_or(0) + 1))
+        });
+        if place.line > line {
+            *place = Place { file: place.file, line, column, length: 1 };
+        }
+    }
+}

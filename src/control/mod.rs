@@ -1,0 +1,11 @@
+//! What changes the proxy while it runs: files, signals and the admin port, all through one writer, the [`Publisher`].
+//! Nothing here serves a request or runs on a data-plane thread.
+
+mod changes;
+pub mod publisher;
+pub mod status;
+
+pub use publisher::{Inputs, Install, Outcome, Publisher};
+pub use status::{OnDisk, OnDiskState, Problem, Rejection, Status};
+
+pub use crate::telemetry::ReloadTrigger as Trigger;

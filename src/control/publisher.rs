@@ -1,0 +1,284 @@
+//! The only writer of the configuration in force. Whoever wants a change, be it a saved file, a signal or the admin port,
+//! comes here; changes happen one at a time, whole or not at all, and never on a data-plane thread.
+
+use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::load::{self, Loaded, Read, Source};
+use crate::config::place::Place;
+use crate::config::settings::Settings;
+use crate::telemetry::{Metrics, ReloadResult};
+
+use super::Trigger;
+use super::changes::{self, Weights};
+use super::status::{self, OnDisk, OnDiskState, Problem, Rejection, Status};
+
+/// Builds what serves a valid configuration under this generation and puts it in force with one swap; or refuses it,
+/// because a port is taken, say, and leaves everything as it was.
+pub type Install = Box<dyn Fn(&Loaded, u64) -> Result<(), Vec<Diagnostic>> + Send + Sync>;
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug)]
+pub enum Inputs {
+    /// Files and folders.
+    Paths {
+        /// As typed.
+        paths: Vec<PathBuf>,
+        /// Whether folders below them count.
+        recursive: bool,
+    },
+    /// YAML that stands in no file.
+    Text(String),
+}
+
+/// What became of a change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something new is in force: every request that begins after this obeys it.
+    Applied {
+        /// Its generation.
+        generation: u64,
+    },
+    /// The same as what is in force.
+    Unchanged {
+        /// The generation in force.
+        generation: u64,
+    },
+    /// It cannot be put in force: what was in force stays.
+    Rejected {
+        /// The generation that stays; 0 if there is none.
+        generation: u64,
+        /// Why.
+        rejection: Arc<Rejection>,
+    },
+}
+
+/// A handle to the one writer; clones share it.
+#[derive(Clone)]
+pub struct Publisher {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    inputs: Inputs,
+    settings: Settings,
+    metrics: Metrics,
+    install: Install,
+    writer: Mutex<Writer>,
+    /// Apart from `writer`, so that asking never waits for a change under way.
+    status: Mutex<Arc<Status>>,
+}
+
+#[derive(Default)]
+struct Writer {
+    generation: u64,
+    active: Option<Active>,
+    rejected: Option<Arc<Rejection>>,
+}
+
+struct Active {
+    hash: String,
+    since: String,
+    sources: Vec<PathBuf>,
+    warnings: Vec<Problem>,
+    weights: Weights,
+}
+
+impl Publisher {
+    /// A writer that has read nothing so far.
+    pub fn new(inputs: Inputs, settings: Settings, metrics: Metrics, install: Install) -> Self {
+        let status = Mutex::new(status::unread());
+        let shared = Shared { inputs, settings, metrics, install, writer: Mutex::default(), status };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The first load. The same as [`reload`](Self::reload), but it answers to no trigger and is not counted as one.
+    pub fn start(&self) -> Outcome {
+        self.change(self.read(), None, Instant::now())
+    }
+
+    /// Reads all inputs and puts them in force if they are new and valid. Returns when the result holds.
+    pub fn reload(&self, trigger: Trigger) -> Outcome {
+        let started = Instant::now();
+        self.change(self.read(), Some(trigger), started)
+    }
+
+    /// Reads all inputs and changes nothing.
+    pub(super) fn read(&self) -> Read {
+        match &self.shared.inputs {
+            Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
+            Inputs::Text(text) => {
+                let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
+                Read { sources: vec![source], problems: Vec::new() }
+            }
+        }
+    }
+
+    /// The second half of [`reload`](Self::reload), for who has to look at what was read before it may count.
+    pub(super) fn apply(&self, read: Read, trigger: Trigger, started: Instant) -> Outcome {
+        self.change(read, Some(trigger), started)
+    }
+
+    /// The hash of what was last looked at, in force or not.
+    pub(super) fn last_hash(&self) -> String {
+        self.status().on_disk.hash.clone()
+    }
+
+    /// Where the configuration comes from.
+    pub fn inputs(&self) -> &Inputs {
+        &self.shared.inputs
+    }
+
+    /// The metrics of reloading are in here.
+    pub(super) fn metrics(&self) -> &Metrics {
+        &self.shared.metrics
+    }
+
+    /// The state of this moment. Never waits for a change under way.
+    pub fn status(&self) -> Arc<Status> {
+        Arc::clone(&lock(&self.shared.status))
+    }
+
+    fn change(&self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
+        let mut writer = lock(&self.shared.writer);
+        let hash = read.hash();
+        let outcome = if writer.active.as_ref().is_some_and(|active| active.hash == hash) {
+            if writer.rejected.take().is_some() {
+                tracing::info!(generation = writer.generation, "the configuration on disk is the one in force again");
+            }
+            Outcome::Unchanged { generation: writer.generation }
+        } else {
+            self.replace(&mut writer, read, hash)
+        };
+        *lock(&self.shared.status) = Arc::new(writer.status());
+        if let Some(trigger) = trigger {
+            self.shared.metrics.reloads().looked(outcome.result(), trigger, started.elapsed());
+        }
+        outcome
+    }
+
+    /// Loads what is new and puts it in force, or keeps what is there.
+    fn replace(&self, writer: &mut Writer, read: Read, hash: String) -> Outcome {
+        let generation = writer.generation + 1;
+        let sources: Vec<PathBuf> = read.sources.iter().map(|source| source.path.clone()).collect();
+        // A mistake of this program in reading one file must not end a proxy that serves another.
+        let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation)));
+        let rejected = |problems| Rejection { hash: hash.clone(), missing: self.missing(), problems };
+        match attempt {
+            Ok(Ok((warnings, weights))) => {
+                let changed = writer.active.as_ref().map(|before| changes::between(&before.weights, &weights));
+                let changed = changed.unwrap_or_default();
+                writer.generation = generation;
+                writer.rejected = None;
+                self.shared.metrics.reloads().in_force(generation, &hash);
+                let short = hash.get(..12).unwrap_or(&hash);
+                tracing::info!(generation, hash = short, changed, "configuration in force");
+                writer.active = Some(Active { hash, since: status::now(), sources, warnings, weights });
+                Outcome::Applied { generation }
+            }
+            Ok(Err(problems)) => writer.reject(rejected(problems)),
+            Err(_) => {
+                let place = Place { file: u32::MAX, ..Place::default() };
+                let fault = Diagnostic::error(Kind::Value, place, "this configuration makes serin fail")
+                    .help("this is a mistake in serin, not in the file: please report it with the file");
+                writer.reject(rejected(vec![Problem::without_place(&fault)]))
+            }
+        }
+    }
+
+    /// The warnings and the weights of what is in force now, or everything that speaks against it.
+    fn attempt(&self, read: Read, generation: u64) -> Result<(Vec<Problem>, Weights), Vec<Problem>> {
+        let loaded = load::load(read, &self.shared.settings);
+        if !loaded.is_valid() {
+            return Err(status::problems(&loaded, &[]));
+        }
+        (self.shared.install)(&loaded, generation).map_err(|refused| status::problems(&loaded, &refused))?;
+        loaded.notices.iter().for_each(|notice| tracing::info!("{notice}"));
+        let warnings = status::problems(&loaded, &[]);
+        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
+        Ok((warnings, changes::weights(&loaded.resources)))
+    }
+
+    fn missing(&self) -> bool {
+        match &self.shared.inputs {
+            Inputs::Paths { paths, .. } => paths.iter().any(|path| path.as_os_str() != "-" && !path.exists()),
+            Inputs::Text(_) => false,
+        }
+    }
+}
+
+impl Writer {
+    fn reject(&mut self, rejection: Rejection) -> Outcome {
+        let generation = self.generation;
+        if self.rejected.as_deref() != Some(&rejection) {
+            for problem in &rejection.problems {
+                match problem.is_error() {
+                    true => tracing::error!("{problem}"),
+                    false => tracing::warn!("{problem}"),
+                }
+            }
+            match generation {
+                0 => tracing::error!("no configuration in force"),
+                _ => tracing::error!(generation, "configuration rejected: the one in force stays"),
+            }
+            self.rejected = Some(Arc::new(rejection));
+        }
+        let rejection = self.rejected.clone().expect("it was set above, or equal to the one that is set");
+        Outcome::Rejected { generation, rejection }
+    }
+
+    fn status(&self) -> Status {
+        let active = self.active.as_ref();
+        let hash = active.map(|active| active.hash.clone());
+        let (on_disk, state, errors) = match &self.rejected {
+            Some(rejected) if rejected.missing => (rejected.hash.clone(), OnDiskState::Missing, &rejected.problems),
+            Some(rejected) => (rejected.hash.clone(), OnDiskState::Rejected, &rejected.problems),
+            None => {
+                let warnings = active.map_or(const { &Vec::new() }, |active| &active.warnings);
+                (hash.clone().unwrap_or_default(), OnDiskState::Active, warnings)
+            }
+        };
+        Status {
+            generation: self.generation,
+            hash,
+            active_since: active.map(|active| active.since.clone()),
+            sources: active.map_or_else(Vec::new, |active| active.sources.clone()),
+            on_disk: OnDisk { hash: on_disk, state, checked_at: status::now(), errors: errors.clone() },
+        }
+    }
+}
+
+impl Outcome {
+    /// The generation in force; 0 if there is none.
+    pub fn generation(&self) -> u64 {
+        match self {
+            Self::Applied { generation } | Self::Unchanged { generation } | Self::Rejected { generation, .. } => {
+                *generation
+            }
+        }
+    }
+
+    /// The word for it in metrics.
+    pub fn result(&self) -> ReloadResult {
+        match self {
+            Self::Applied { .. } => ReloadResult::Applied,
+            Self::Unchanged { .. } => ReloadResult::Unchanged,
+            Self::Rejected { .. } => ReloadResult::Rejected,
+        }
+    }
+}
+
+impl fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Publisher").field("inputs", &self.shared.inputs).finish_non_exhaustive()
+    }
+}
+
+/// What a panic leaves behind is as whole as before it: values are replaced at once, at the end.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

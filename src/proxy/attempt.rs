@@ -1,0 +1,175 @@
+//! Getting one request answered by its destination: pick an endpoint, take or open a connection, send, and try again where
+//! that is safe.
+//!
+//! A request is sent again only if no byte of an answer was seen and either it was never written (any method), or it is
+//! idempotent, has no body, and met a kept-alive connection that the endpoint was just closing. POST is never sent twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Method, Request, Response};
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep};
+
+use super::failure::Failure;
+use super::worker::Worker;
+use crate::routing::{RetryOn, RetryPolicy};
+use crate::snapshot::Destination;
+use crate::telemetry::AttemptResult;
+use crate::upstream::{ConnectError, Connection, Endpoint, Lease, RequestBody};
+
+/// The longest pause before another try, as a multiple of the policy's backoff (Envoy's default).
+const LONGEST_BACKOFF: u32 = 10;
+
+/// An answer whose body is still to come, with what has to be held until then.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// Head and body.
+    pub response: Response<Incoming>,
+    /// The claim on the endpoint.
+    pub lease: Lease,
+    /// The connection, if it may be kept.
+    pub connection: Option<Connection>,
+}
+
+/// The attempts of one request.
+#[derive(Debug)]
+pub(super) struct Attempts<'r> {
+    worker: &'r Worker,
+    destination: &'r Destination,
+    retry: &'r RetryPolicy,
+    tried: Vec<Arc<Endpoint>>,
+    retries: u32,
+    stale_retry_used: bool,
+}
+
+enum Step {
+    Answered(Box<Answer>),
+    Again(Parts, RequestBody),
+    Failed(Failure),
+}
+
+impl<'r> Attempts<'r> {
+    /// No attempt was made yet.
+    pub(super) fn new(worker: &'r Worker, destination: &'r Destination, retry: &'r RetryPolicy) -> Self {
+        Self { worker, destination, retry, tried: Vec::new(), retries: 0, stale_retry_used: false }
+    }
+
+    /// Makes attempts until there is an answer or no further attempt is allowed.
+    pub(super) async fn run(mut self, mut parts: Parts, mut body: RequestBody) -> Result<Answer, Failure> {
+        loop {
+            let (lease, connection, reused) = self.connect().await?;
+            match self.send(lease, connection, reused, parts, body).await {
+                Step::Answered(answer) => return Ok(*answer),
+                Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
+                Step::Failed(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// An endpoint and a connection to it; `true` if it has served a request before.
+    async fn connect(&mut self) -> Result<(Lease, Connection, bool), Failure> {
+        let cluster = &self.destination.cluster;
+        let policy = cluster.policy();
+        loop {
+            let lease = match cluster.pick(self.worker.draw(), &self.tried) {
+                Ok(lease) => lease,
+                Err(none) => {
+                    self.count(AttemptResult::Failed(Failure::from(none).flag()));
+                    return Err(none.into());
+                }
+            };
+            while let Some(mut connection) = lease.endpoint().pool(self.worker.index()).take(policy.idle_timeout) {
+                if connection.ready().await.is_ok() {
+                    return Ok((lease, connection, true));
+                }
+            }
+            match lease.endpoint().connect(policy.connect_timeout).await {
+                Ok(connection) => return Ok((lease, connection, false)),
+                Err(error) => self.connect_failed(&lease, error).await?,
+            }
+        }
+    }
+
+    async fn connect_failed(&mut self, lease: &Lease, error: ConnectError) -> Result<(), Failure> {
+        let endpoint = lease.endpoint();
+        let exhausted = matches!(error, ConnectError::Exhausted(_));
+        self.worker.report_unreachable(self.destination, endpoint, &error);
+        let failure = Failure::from(error);
+        self.count(AttemptResult::Failed(failure.flag()));
+        if exhausted || self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::CONNECT_FAILURE) {
+            return Err(failure);
+        }
+        self.retries += 1;
+        let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried.len() + 1;
+        if self.retry.other_endpoint {
+            self.tried.push(Arc::clone(endpoint));
+        }
+        if !untried {
+            sleep(self.backoff()).await;
+        }
+        Ok(())
+    }
+
+    /// A random pause of up to backoff · (2ⁿ − 1), as Envoy makes it before the n-th retry.
+    fn backoff(&self) -> Duration {
+        let longest = self.retry.backoff * ((1 << self.retries.min(16)) - 1).min(LONGEST_BACKOFF);
+        longest.mul_f64(self.worker.draw() as f64 / u64::MAX as f64)
+    }
+
+    async fn send(
+        &mut self,
+        lease: Lease,
+        mut connection: Connection,
+        reused: bool,
+        parts: Parts,
+        body: RequestBody,
+    ) -> Step {
+        let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
+        let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
+        let sent = Instant::now();
+        match connection.try_send_request(Request::from_parts(parts, body)).await {
+            Ok(response) => {
+                let shard = self.worker.shard();
+                let metrics = self.destination.metrics.destination();
+                metrics.upstream_duration(shard, sent.elapsed());
+                self.count(AttemptResult::Status(response.status().as_u16()));
+                let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
+                Step::Answered(Box::new(Answer { response, lease, connection }))
+            }
+            Err(mut error) => {
+                let unwritten = error.take_message();
+                let failure = Failure::from_exchange(error.error());
+                self.count(AttemptResult::Failed(failure.flag()));
+                if let Some(request) = unwritten {
+                    // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
+                    if !reused {
+                        if self.retries >= self.retry.retries {
+                            return Step::Failed(failure);
+                        }
+                        self.retries += 1;
+                    }
+                    let (parts, body) = request.into_parts();
+                    return Step::Again(parts, body);
+                }
+                match spare {
+                    Some(parts) if matches!(failure, Failure::Closed | Failure::Reset) => {
+                        self.stale_retry_used = true;
+                        Step::Again(parts, RequestBody::Empty)
+                    }
+                    _ => Step::Failed(failure),
+                }
+            }
+        }
+    }
+
+    fn count(&self, result: AttemptResult) {
+        self.destination.metrics.destination().attempt(self.worker.shard(), result);
+    }
+}
+
+/// RFC 9110 §9.2.2.
+fn is_idempotent(method: &Method) -> bool {
+    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE].contains(method)
+}

@@ -1,0 +1,186 @@
+//! The body of an answer. One that comes from upstream carries the request's record, its lease and its connection, and
+//! lets go of them at the last byte: the connection goes back to its pool, the record to the metrics.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+use super::failure::Failure;
+use super::record::Record;
+use crate::telemetry::Flag;
+use crate::upstream::{Connection, Lease};
+
+/// Why an answer stops before its end. Serin then breaks off the answer to the client, so that it looks incomplete there too.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// The endpoint broke off.
+    #[error("upstream: {0}")]
+    Upstream(#[from] hyper::Error),
+    /// The route's timeout is over.
+    #[error("upstream request timeout")]
+    Timeout,
+}
+
+/// What a client gets as the body of an answer.
+#[derive(Debug)]
+pub(super) struct ResponseBody(Kind);
+
+#[derive(Debug)]
+enum Kind {
+    Own(Full<Bytes>, Option<Record>),
+    Upstream(UpstreamBody),
+}
+
+/// What is held until an answer from upstream is complete.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    /// The request's record.
+    pub record: Record,
+    /// Its claim on the endpoint.
+    pub lease: Lease,
+    /// The connection, to be kept if it may serve another request.
+    pub connection: Option<Connection>,
+    /// When the route's timeout is over.
+    pub deadline: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct UpstreamBody {
+    incoming: Incoming,
+    exchange: Option<Exchange>,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl ResponseBody {
+    /// A body of Serin's own.
+    pub(super) fn own(bytes: Bytes) -> Self {
+        Self(Kind::Own(Full::new(bytes), None))
+    }
+
+    /// A body from upstream.
+    pub(super) fn upstream(incoming: Incoming, exchange: Exchange) -> Self {
+        let timer = exchange.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
+        let mut body = UpstreamBody { incoming, exchange: Some(exchange), timer };
+        if body.incoming.is_end_stream() {
+            body.complete();
+        }
+        Self(Kind::Upstream(body))
+    }
+
+    /// The same body, which finishes this record when it is sent or dropped.
+    pub(super) fn recorded(self, mut record: Record) -> Self {
+        match self.0 {
+            Kind::Own(full, _) => {
+                if full.is_end_stream() {
+                    record.finish();
+                    return Self(Kind::Own(full, None));
+                }
+                record.bytes_out = full.size_hint().exact().unwrap_or(0);
+                Self(Kind::Own(full, Some(record)))
+            }
+            upstream @ Kind::Upstream(_) => Self(upstream),
+        }
+    }
+
+    /// The bytes of a body of Serin's own.
+    #[cfg(test)]
+    pub fn own_bytes(&self) -> Bytes {
+        use http_body_util::BodyExt;
+        match &self.0 {
+            Kind::Own(full, _) => {
+                let collected =
+                    std::pin::pin!(full.clone().collect()).poll(&mut Context::from_waker(std::task::Waker::noop()));
+                match collected {
+                    Poll::Ready(Ok(bytes)) => bytes.to_bytes(),
+                    _ => Bytes::new(),
+                }
+            }
+            Kind::Upstream(_) => Bytes::new(),
+        }
+    }
+}
+
+impl UpstreamBody {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(timer) = &mut self.timer
+            && self.exchange.is_some()
+            && timer.as_mut().poll(cx).is_ready()
+        {
+            self.give_up(Flag::UT);
+            return Poll::Ready(Some(Err(BodyError::Timeout)));
+        }
+        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            Some(Err(error)) => {
+                self.give_up(Failure::from_exchange(&error).flag());
+                return Poll::Ready(Some(Err(error.into())));
+            }
+            None => {
+                self.complete();
+                return Poll::Ready(None);
+            }
+        };
+        if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
+            exchange.record.bytes_out += data.len() as u64;
+        }
+        if self.incoming.is_end_stream() {
+            self.complete();
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn complete(&mut self) {
+        if let Some(Exchange { record, lease, connection, .. }) = self.exchange.take() {
+            if let Some(connection) = connection
+                && record.upload_is_finished()
+            {
+                lease.endpoint().pool(record.worker().index()).put(connection, Instant::now());
+            }
+            record.finish();
+        }
+    }
+
+    fn give_up(&mut self, flag: Flag) {
+        if let Some(Exchange { mut record, .. }) = self.exchange.take() {
+            record.flag = Some(flag);
+            record.finish();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut self.get_mut().0 {
+            Kind::Own(full, record) => {
+                let frame = ready!(Pin::new(full).poll_frame(cx));
+                if let Some(record) = record.take() {
+                    record.finish();
+                }
+                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+            Kind::Upstream(body) => body.poll(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Own(full, _) => full.is_end_stream(),
+            Kind::Upstream(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Own(full, _) => full.size_hint(),
+            Kind::Upstream(body) => body.incoming.size_hint(),
+        }
+    }
+}

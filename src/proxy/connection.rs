@@ -1,0 +1,155 @@
+//! One client connection: which protocol it speaks, and hyper's server on it until it ends. Every limit of HTTP is set here,
+//! outright: hyper's defaults are made for servers that trust their clients.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use http::HeaderValue;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+
+use super::handler::Client;
+use super::io::{ClientIo, Protocol};
+use super::listener::Bound;
+use super::watch::{ConnectionState, Expired};
+use super::worker::Worker;
+
+/// The most that hyper buffers for one connection and direction, in bytes.
+const BUFFER: usize = 64 * 1024;
+/// Request fields, as many as hyper takes by default on HTTP/1.
+const MAX_FIELDS: usize = 100;
+/// HTTP/2 streams at once on one connection (nginx's 128, HAProxy's 100).
+const MAX_STREAMS: u32 = 100;
+/// HTTP/2 flow control: a stalled stream must leave room for its neighbours.
+const STREAM_WINDOW: u32 = 128 * 1024;
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// HTTP/2 streams that Serin itself had to reset, before the connection is closed.
+const MAX_LOCAL_RESETS: usize = 256;
+
+/// HTTP/2 has no other sign of life.
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r\ncontent-type: text/plain\r\n\
+content-length: 44\r\nconnection: close\r\n\r\n408 the request did not arrive in time (SI)\n";
+
+/// Serves a connection until it ends.
+pub(super) async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, peer: SocketAddr) {
+    let state = Arc::new(ConnectionState::accepted());
+    worker.watch().add(&state);
+    let mut io = ClientIo::new(stream, Arc::clone(&state));
+    let protocol = match until_expired(&state, io.detect()).await {
+        Ok(Ok(Some(protocol))) => protocol,
+        Ok(Ok(None) | Err(_)) => return,
+        Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
+        Err(_) => return,
+    };
+    let client =
+        Arc::new(Client { state, address: peer_value(peer), port: bound.port, scheme: bound.scheme.name(), worker });
+    match protocol {
+        Protocol::Http1 => serve_http1(client, io).await,
+        Protocol::Http2 => serve_http2(client, io).await,
+    }
+}
+
+async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
+    let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
+    let service = service_fn(move |request| {
+        let client = Arc::clone(&client);
+        async move { Ok::<_, Infallible>(client.handle(request).await) }
+    });
+    let mut server = http1::Builder::new()
+        .timer(TokioTimer::new())
+        // The connection's own state knows the head's first byte from an idle connection; hyper's one limit is for both.
+        .header_read_timeout(None)
+        .half_close(false)
+        .max_headers(MAX_FIELDS)
+        .max_header_size(worker.limits().max_header_size)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(io), service)
+        .with_upgrades();
+    let ended = poll_fn(|cx| match state.poll_expired(cx.waker()) {
+        // Waiting for an endpoint, the handler turns this into an answer; with an answer under way there is none to give.
+        Some(Expired::Stalled) => match Pin::new(&mut server).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending if state.is_answering() => Poll::Ready(Err(Expired::Stalled)),
+            Poll::Pending => Poll::Pending,
+        },
+        Some(why) => Poll::Ready(Err(why)),
+        None => Pin::new(&mut server).poll(cx).map(Ok),
+    })
+    .await;
+    match ended {
+        Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => worker.count_malformed(&error),
+        Err(Expired::Head) => {
+            if let Some(parts) = server.into_parts() {
+                refuse_head(parts.io.into_inner()).await;
+            }
+        }
+        Ok(_) | Err(_) => {}
+    }
+}
+
+async fn serve_http2(client: Arc<Client>, io: ClientIo<TcpStream>) {
+    let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
+    state.speaks_http2();
+    let service = service_fn(move |request| {
+        let client = Arc::clone(&client);
+        async move { Ok::<_, Infallible>(client.handle(request).await) }
+    });
+    let mut server = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .max_header_list_size(u32::try_from(worker.limits().max_header_size).unwrap_or(u32::MAX))
+        .max_local_error_reset_streams(MAX_LOCAL_RESETS)
+        .keep_alive_interval(PING_INTERVAL)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .serve_connection(TokioIo::new(io), service);
+    let mut told = false;
+    // An error here is the client's: the connection is gone, and each of its requests was recorded by its own record.
+    let _ = poll_fn(|cx| {
+        let expired = state.poll_expired(cx.waker());
+        if !told && (worker.is_draining() || expired.is_some()) {
+            told = true;
+            Pin::new(&mut server).graceful_shutdown();
+        }
+        match expired {
+            Some(Expired::Stalled | Expired::WriteStalled) => Poll::Ready(Ok(())),
+            _ => Pin::new(&mut server).poll(cx),
+        }
+    })
+    .await;
+}
+
+/// The outcome, or why the connection has to end before it.
+pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Future<Output = T>) -> Result<T, Expired> {
+    let mut outcome = pin!(outcome);
+    poll_fn(|cx| match state.poll_expired(cx.waker()) {
+        Some(why) => Poll::Ready(Err(why)),
+        None => outcome.as_mut().poll(cx).map(Ok),
+    })
+    .await
+}
+
+/// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
+async fn refuse_head(mut io: ClientIo<TcpStream>) {
+    if io.write_all(HEAD_TIMEOUT).await.is_ok() {
+        let _ = io.shutdown().await;
+    }
+}
+
+fn peer_value(peer: SocketAddr) -> HeaderValue {
+    let address = peer.ip().to_canonical().to_string();
+    HeaderValue::from_str(&address).unwrap_or(HeaderValue::from_static("unknown"))
+}

@@ -1,0 +1,146 @@
+//! Everything that can keep a request from an upstream's answer, and what the client is told: status, flag, one line.
+//! The only place where errors of lower modules become statuses (Envoy's, which Istio users know).
+
+use std::error::Error;
+use std::io;
+
+use http::StatusCode;
+
+use crate::telemetry::Flag;
+use crate::upstream::{ConnectError, NoHealthyUpstream};
+
+/// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The request breaks HTTP's own rules.
+    #[error("{0}")]
+    BadRequest(&'static str),
+    /// The request target is longer than we take.
+    #[error("the request target is too long")]
+    TargetTooLong,
+    /// A method that a gateway does not forward (CONNECT, TRACE).
+    #[error("this method is not forwarded")]
+    MethodRefused,
+    /// No VirtualService answers this host.
+    #[error("no route for this host")]
+    NoHost,
+    /// The host has rules, and none matches.
+    #[error("no route matches this request")]
+    NoRule,
+    /// The destination has no endpoint.
+    #[error("no healthy endpoint")]
+    NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// No connection to the endpoint.
+    #[error("cannot connect to the endpoint")]
+    Connect(#[from] ConnectError),
+    /// The endpoint closed the connection before it answered.
+    #[error("the endpoint closed the connection before it answered")]
+    Closed,
+    /// The endpoint reset the connection before it answered.
+    #[error("the endpoint reset the connection before it answered")]
+    Reset,
+    /// The endpoint's answer is no valid HTTP.
+    #[error("the endpoint broke the protocol")]
+    Protocol,
+    /// The route's timeout is over.
+    #[error("upstream request timeout")]
+    Timeout,
+    /// Nothing moved for too long.
+    #[error("nothing was received for too long")]
+    Stalled,
+    /// The client stopped sending its body.
+    #[error("the request body did not arrive in time")]
+    BodyTimeout,
+    /// The client's body ended early or broke the protocol.
+    #[error("the request body is incomplete")]
+    BodyBroken,
+}
+
+impl Failure {
+    /// What an error of an exchange with an endpoint means.
+    pub fn from_exchange(error: &hyper::Error) -> Self {
+        if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
+            return Self::Protocol;
+        }
+        match io_kind(error) {
+            Some(io::ErrorKind::ConnectionReset) => Self::Reset,
+            _ if error.is_user() || error.is_body_write_aborted() => Self::BodyBroken,
+            _ => Self::Closed,
+        }
+    }
+
+    /// The status of the reply.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
+            Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
+            Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Protocol => StatusCode::BAD_GATEWAY,
+            Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
+            Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+        }
+    }
+
+    /// Envoy's letters for it.
+    pub fn flag(&self) -> Flag {
+        match self {
+            Self::BadRequest(_) | Self::TargetTooLong | Self::MethodRefused | Self::BodyBroken => Flag::DPE,
+            Self::NoHost | Self::NoRule => Flag::NR,
+            Self::NoHealthyUpstream(_) => Flag::UH,
+            Self::Connect(_) => Flag::UF,
+            Self::Closed => Flag::UC,
+            Self::Reset => Flag::UR,
+            Self::Protocol => Flag::UPE,
+            Self::Timeout => Flag::UT,
+            Self::Stalled | Self::BodyTimeout => Flag::SI,
+        }
+    }
+
+    /// The error token of `proxy-status` (RFC 9209 §2.3).
+    pub fn proxy_status(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) | Self::TargetTooLong | Self::BodyBroken | Self::BodyTimeout => "http_request_error",
+            Self::MethodRefused => "http_request_denied",
+            Self::NoHost | Self::NoRule => "destination_not_found",
+            Self::NoHealthyUpstream(_) => "destination_unavailable",
+            Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
+            Self::Connect(ConnectError::Unresolved) => "dns_error",
+            Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Connect(_) => "connection_refused",
+            Self::Closed | Self::Reset => "connection_terminated",
+            Self::Protocol => "http_protocol_error",
+            Self::Timeout | Self::Stalled => "http_response_timeout",
+        }
+    }
+
+    /// The gRPC status (its numbers) that a gRPC client gets instead of an HTTP status.
+    pub fn grpc_status(&self) -> u8 {
+        match self.status() {
+            StatusCode::GATEWAY_TIMEOUT | StatusCode::REQUEST_TIMEOUT => 4,
+            StatusCode::NOT_FOUND => 12,
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => 14,
+            _ => 13,
+        }
+    }
+
+    /// Whether the connection to the client can serve nothing after this.
+    pub fn ends_connection(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::Stalled)
+    }
+}
+
+/// The operating system's error at the bottom of a chain, if there is one.
+fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<io::Error>() {
+            return Some(io.kind());
+        }
+        source = cause.source();
+    }
+    None
+}

@@ -1,0 +1,275 @@
+//! The journey of one request. Reads one snapshot, once; decides; forwards or answers; hands the record to the body of the
+//! answer, which tells the metrics when it ends.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::{Instant, timeout_at};
+
+use super::attempt::{Answer, Attempts};
+use super::body::{Exchange, ResponseBody};
+use super::failure::Failure;
+use super::record::Record;
+use super::upgrade::{Tunnel, Wish};
+use super::watch::{ConnectionState, Expired};
+use super::worker::Worker;
+use super::{headers, reply};
+use crate::routing::{Action, Found, RequestView, Route, Rule, Target};
+use crate::snapshot::Destination;
+use crate::upstream::{RequestBody, UploadProgress};
+
+/// What every request of one client connection has in common.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// The worker whose thread this is.
+    pub worker: Arc<Worker>,
+    /// What the connection is doing.
+    pub state: Arc<ConnectionState>,
+    /// The client's address, as it goes into `x-forwarded-for`.
+    pub address: HeaderValue,
+    /// The port of the listener, as rules see it.
+    pub port: u16,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+impl Client {
+    /// Answers one request. Never fails: what went wrong is an answer too.
+    pub(super) async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        let (parts, incoming) = request.into_parts();
+        let mut record = Record::start(&self.worker, &self.state, &parts.method);
+        let http1 = parts.version != Version::HTTP_2;
+        let head_only = parts.method == Method::HEAD;
+        let journey = self.route(parts, incoming, &mut record).await;
+        self.state.answering();
+        let mut response = match journey {
+            Journey::Own(response) => finish_own(response, record, head_only),
+            Journey::Upstream(answer, deadline) => forwarded(*answer, deadline, record),
+            Journey::Tunnel(answer, wish) => return self.tunnel(*answer, wish, record),
+        };
+        if http1 && self.worker.is_draining() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    async fn route(&self, parts: Parts, incoming: Incoming, record: &mut Record) -> Journey {
+        let authority = match headers::check_target(&parts).and_then(|()| headers::authority(&parts)) {
+            Ok(authority) => authority,
+            Err(failure) => return Journey::failed(&failure, None, &parts.headers, record),
+        };
+        let view = self.worker.view();
+        let request = RequestView {
+            method: parts.method.as_str(),
+            scheme: self.scheme,
+            authority,
+            path: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+            headers: &parts.headers,
+            port: self.port,
+        };
+        let route = match view.snapshot().routes.find(&request) {
+            Found::Route(route) => route,
+            Found::NoHost => return Journey::failed(&Failure::NoHost, None, &parts.headers, record),
+            Found::NoRule => return Journey::failed(&Failure::NoRule, None, &parts.headers, record),
+        };
+        match &route.rule.action {
+            Action::Redirect(redirect) => {
+                let location = redirect.location(&request, route.matched);
+                Journey::own(redirected(redirect.status, &location), &route.rule)
+            }
+            Action::Respond(answer) => {
+                let response = reply::own(answer.status, answer.content_type.clone(), answer.body.clone());
+                Journey::own(response, &route.rule)
+            }
+            Action::Forward(split) => {
+                let target = &split.pick(self.worker.draw()).value;
+                record.routed(&target.to.metrics);
+                self.forward(route, target, parts, incoming, record).await
+            }
+        }
+    }
+
+    async fn forward(
+        &self,
+        route: &Route<Destination>,
+        target: &Target<Destination>,
+        mut parts: Parts,
+        incoming: Incoming,
+        record: &mut Record,
+    ) -> Journey {
+        let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
+        let wants_grpc = reply::is_grpc(&parts.headers);
+        let body = RequestBody::new(incoming);
+        let wish = Wish::take(&mut parts);
+        self.prepare(route, target, &mut parts, &body);
+        if let Some(wish) = &wish {
+            wish.offer(&mut parts.headers);
+        }
+        let upload = body.progress();
+        if let Some(upload) = &upload {
+            record.uploading(Arc::clone(upload));
+        }
+        let attempts = Attempts::new(&self.worker, &target.to, &route.rule.retry).run(parts, body);
+        let answered = self.unless_stalled(attempts);
+        let outcome = match upload {
+            None => within(deadline, answered).await,
+            Some(upload) => tokio::select! {
+                outcome = within(deadline, answered) => outcome,
+                failure = upload_stalled(&upload, self.worker.limits().body_timeout) => Err(failure),
+            },
+        };
+        let outcome = match (outcome, wish) {
+            (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
+                Some(wish) => return Journey::Tunnel(Box::new(answer), wish),
+                None => Err(Failure::Protocol),
+            },
+            (outcome, _) => outcome,
+        };
+        match outcome {
+            Ok(mut answer) => {
+                let fields = answer.response.headers_mut();
+                headers::remove_hop_by_hop(fields);
+                target.response_headers.apply(fields);
+                record.status = answer.response.status().as_u16();
+                Journey::Upstream(Box::new(answer), deadline)
+            }
+            Err(failure) => {
+                let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
+                let name = target.to.cluster.name();
+                let mut journey = Journey::failed(&failure, Some(name), &request, record);
+                if let Journey::Own(response) = &mut journey {
+                    target.response_headers.apply(response.headers_mut());
+                }
+                journey
+            }
+        }
+    }
+
+    /// The request as it goes upstream.
+    fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
+        let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
+        headers::remove_hop_by_hop(&mut parts.headers);
+        parts.headers.remove(header::EXPECT);
+        headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
+        headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
+        target.request_headers.apply(&mut parts.headers);
+        if matches!(body, RequestBody::Streaming(..)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            // Said outright, because hyper sends no body of unknown length with GET otherwise.
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if rewritten.is_some() || parts.uri.authority().is_some() {
+            parts.uri = headers::origin_form(&parts.uri, rewritten.and_then(|path| path.parse().ok()));
+        }
+        parts.version = Version::HTTP_11;
+    }
+
+    /// The outcome of `attempts`, or a failure once nothing has moved on this connection for too long.
+    async fn unless_stalled(&self, attempts: impl Future<Output = Result<Answer, Failure>>) -> Result<Answer, Failure> {
+        let mut attempts = pin!(attempts);
+        std::future::poll_fn(|cx| {
+            if self.state.expired() == Some(Expired::Stalled) {
+                return Poll::Ready(Err(Failure::Stalled));
+            }
+            attempts.as_mut().poll(cx)
+        })
+        .await
+    }
+
+    /// Both sides agreed to leave HTTP.
+    fn tunnel(&self, answer: Answer, wish: Wish, mut record: Record) -> Response<ResponseBody> {
+        let Answer { mut response, lease, .. } = answer;
+        record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        let endpoint = hyper::upgrade::on(&mut response);
+        let (mut parts, _) = response.into_parts();
+        headers::remove_hop_by_hop(&mut parts.headers);
+        wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
+        Response::from_parts(parts, ResponseBody::own(Bytes::new()))
+    }
+}
+
+fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: bool) -> Response<ResponseBody> {
+    let (mut parts, body) = response.into_parts();
+    record.status = parts.status.as_u16();
+    let body = if head_only {
+        let length = http_body::Body::size_hint(&body).exact().unwrap_or(0);
+        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        ResponseBody::own(Bytes::new())
+    } else {
+        body
+    };
+    Response::from_parts(parts, body.recorded(record))
+}
+
+/// The outcome, or the route's timeout.
+async fn within(
+    deadline: Option<Instant>,
+    outcome: impl Future<Output = Result<Answer, Failure>>,
+) -> Result<Answer, Failure> {
+    match deadline {
+        Some(deadline) => timeout_at(deadline, outcome).await.unwrap_or(Err(Failure::Timeout)),
+        None => outcome.await,
+    }
+}
+
+/// Returns once the client has sent nothing of its body for `limit` although the endpoint would take it.
+async fn upload_stalled(upload: &UploadProgress, limit: Duration) -> Failure {
+    let (mut seen, mut since) = (0, Instant::now());
+    loop {
+        tokio::time::sleep(limit / 4).await;
+        if upload.is_finished() || !upload.is_waiting() || upload.bytes() != seen {
+            (seen, since) = (upload.bytes(), Instant::now());
+        } else if since.elapsed() >= limit {
+            return Failure::BodyTimeout;
+        }
+    }
+}
+
+/// What became of a request.
+enum Journey {
+    /// Serin answers itself.
+    Own(Response<ResponseBody>),
+    /// An endpoint answers; its body has to be complete by the instant.
+    Upstream(Box<Answer>, Option<Instant>),
+    /// An endpoint agreed to the upgrade that the client wished for.
+    Tunnel(Box<Answer>, Wish),
+}
+
+impl Journey {
+    fn failed(failure: &Failure, destination: Option<&str>, request: &HeaderMap, record: &mut Record) -> Self {
+        record.flag = Some(failure.flag());
+        Self::Own(reply::failure(failure, destination, request))
+    }
+
+    fn own(mut response: Response<ResponseBody>, rule: &Rule<Destination>) -> Self {
+        rule.response_headers.apply(response.headers_mut());
+        Self::Own(response)
+    }
+}
+
+fn forwarded(answer: Answer, deadline: Option<Instant>, record: Record) -> Response<ResponseBody> {
+    let Answer { response, lease, connection } = answer;
+    let (parts, incoming) = response.into_parts();
+    let exchange = Exchange { record, lease, connection, deadline };
+    Response::from_parts(parts, ResponseBody::upstream(incoming, exchange))
+}
+
+fn redirected(status: StatusCode, location: &str) -> Response<ResponseBody> {
+    let mut response = reply::own(status, None, Bytes::new());
+    if let Ok(location) = HeaderValue::from_str(location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+fn grpc_headers() -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
+}

@@ -1,0 +1,250 @@
+//! Header fields that an intermediary has to remove, add or check (RFC 9110 §7.6, RFC 9112 §3.2). Fields of the operator's
+//! configuration are applied elsewhere.
+
+use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Uri};
+use http::{Method, Version};
+
+use super::failure::Failure;
+
+static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// The longest request target that is taken, in bytes; hyper's own limit is 65 534.
+const MAX_TARGET: usize = 16 * 1024;
+
+/// The authority that a request names, as sent: of its target, else of `Host`. Refuses what is no authority.
+pub(super) fn authority(parts: &Parts) -> Result<&str, Failure> {
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => Some(host),
+        (None, _) => None,
+        (Some(_), Some(_)) => return Err(Failure::BadRequest("more than one Host")),
+    };
+    if let Some(authority) = parts.uri.authority() {
+        if host.is_none() && parts.version == Version::HTTP_11 {
+            return Err(Failure::BadRequest("no Host"));
+        }
+        return check_authority(authority.as_str());
+    }
+    match host {
+        Some(host) => check_authority(host.to_str().map_err(|_| Failure::BadRequest("invalid Host"))?),
+        None if parts.version == Version::HTTP_10 => Ok(""),
+        None => Err(Failure::BadRequest("no Host")),
+    }
+}
+
+fn check_authority(text: &str) -> Result<&str, Failure> {
+    let invalid = Err(Failure::BadRequest("invalid Host"));
+    let (name, port) = match text.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((address, port)) if address.bytes().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) => {
+                (address, port)
+            }
+            _ => return invalid,
+        },
+        None => match text.find(':') {
+            Some(at) => text.split_at(at),
+            None => (text, ""),
+        },
+    };
+    let port_fits = port.is_empty()
+        || port
+            .strip_prefix(':')
+            .is_some_and(|digits| digits.is_empty() || digits.parse::<u16>().is_ok_and(|_| all_digits(digits)));
+    if name.is_empty() || !port_fits || !name.bytes().all(is_host_byte) {
+        return invalid;
+    }
+    Ok(text)
+}
+
+fn all_digits(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// RFC 3986 `reg-name` but for the comma, which would be a list; and the colons of an address that was in brackets.
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:".contains(&byte)
+}
+
+/// Refuses requests that are not to be forwarded at all.
+pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
+    if parts.method == Method::CONNECT || parts.method == Method::TRACE {
+        return Err(Failure::MethodRefused);
+    }
+    match parts.uri.path_and_query() {
+        Some(target) if target.as_str().len() > MAX_TARGET => Err(Failure::TargetTooLong),
+        Some(target) if target.as_str() == "*" && parts.method != Method::OPTIONS => {
+            Err(Failure::BadRequest("`*` is a target of OPTIONS only"))
+        }
+        Some(_) => Ok(()),
+        None => Err(Failure::BadRequest("the request target has no path")),
+    }
+}
+
+/// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    if let Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
+        let (_, values) = connection.remove_entry_mult();
+        let named: Vec<HeaderName> = values.flat_map(|value| named_by(&value)).collect();
+        for name in named {
+            headers.remove(name);
+        }
+    }
+    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE] {
+        headers.remove(name);
+    }
+}
+
+/// The fields that one `Connection` value names, but for those that nobody may strip from a message that way.
+fn named_by(value: &HeaderValue) -> Vec<HeaderName> {
+    let Ok(text) = value.to_str() else { return Vec::new() };
+    text.split(',')
+        .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
+        .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION].contains(name))
+        .collect()
+}
+
+/// Says who the request came from. `peer` is the client's address; an existing list is continued.
+pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme: &'static str) {
+    match headers.entry(&FORWARDED_FOR) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(peer.clone());
+        }
+        Entry::Occupied(mut known) => {
+            let mut list = known.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b", "[..]);
+            list.extend_from_slice(b", ");
+            list.extend_from_slice(peer.as_bytes());
+            if let Ok(list) = HeaderValue::from_bytes(&list) {
+                known.insert(list);
+            }
+        }
+    }
+    if let Entry::Vacant(vacant) = headers.entry(&FORWARDED_PROTO) {
+        vacant.insert(HeaderValue::from_static(scheme));
+    }
+}
+
+/// The target in origin form: path and query alone, as RFC 9112 §3.2.1 wants it towards a server.
+pub(super) fn origin_form(uri: &Uri, rewritten: Option<PathAndQuery>) -> Uri {
+    match rewritten.or_else(|| uri.path_and_query().cloned()) {
+        Some(target) => Uri::from(target),
+        None => Uri::from_static("/"),
+    }
+}
+
+/// Sets `Host` to what goes upstream, where it is not already there.
+pub(super) fn set_host(headers: &mut HeaderMap, uri: &Uri, replaced: Option<&HeaderValue>) {
+    if let Some(host) = replaced {
+        headers.insert(header::HOST, host.clone());
+    } else if let Some(authority) = uri.authority()
+        && let Ok(host) = HeaderValue::from_str(without_user(authority))
+    {
+        headers.insert(header::HOST, host);
+    }
+}
+
+fn without_user(authority: &Authority) -> &str {
+    let text = authority.as_str();
+    text.rsplit_once('@').map_or(text, |(_, host)| host)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(uri: &str, hosts: &[&str], version: Version) -> Parts {
+        let mut request = http::Request::builder().uri(uri).version(version);
+        for host in hosts {
+            request = request.header("host", *host);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderMap {
+        let field = |&(name, value): &(&str, &str)| {
+            (HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap())
+        };
+        fields.iter().map(field).collect()
+    }
+
+    #[test]
+    fn exactly_one_valid_host_is_wanted() {
+        for good in ["a", "a.b:80", "A-1.example.com", "[::1]", "[::1]:8080", "127.0.0.1:1", "a:"] {
+            assert_eq!(authority(&parts("/", &[good], Version::HTTP_11)).unwrap(), good);
+        }
+        for bad in ["", "a b", "a/b", "u@a", "a,b", "a:b", "a:99999", "a:+1", "[::1", "[::1]x", "::1", "a:80:81", "[g]"]
+        {
+            assert!(authority(&parts("/", &[bad], Version::HTTP_11)).is_err(), "{bad}");
+        }
+        assert!(authority(&parts("/", &["a", "a"], Version::HTTP_11)).is_err());
+        assert!(authority(&parts("/", &[], Version::HTTP_11)).is_err());
+        assert_eq!(authority(&parts("/", &[], Version::HTTP_10)).unwrap(), "");
+        assert_eq!(authority(&parts("http://b/x", &["a"], Version::HTTP_11)).unwrap(), "b");
+        assert!(authority(&parts("http://u@b/x", &["a"], Version::HTTP_11)).is_err());
+        assert!(authority(&parts("http://b/x", &[], Version::HTTP_11)).is_err());
+        assert_eq!(authority(&parts("http://b/x", &[], Version::HTTP_2)).unwrap(), "b");
+    }
+
+    #[test]
+    fn what_concerns_one_connection_is_removed_and_nothing_else() {
+        let mut map = headers(&[
+            ("connection", "close, X-Gone,host"),
+            ("connection", "x-also, content-length"),
+            ("x-gone", "1"),
+            ("x-also", "1"),
+            ("host", "a"),
+            ("content-length", "3"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("upgrade", "h2c"),
+            ("transfer-encoding", "chunked"),
+            ("proxy-connection", "close"),
+            ("x-stays", "1"),
+        ]);
+        remove_hop_by_hop(&mut map);
+        assert_eq!(map, headers(&[("host", "a"), ("content-length", "3"), ("x-stays", "1")]));
+    }
+
+    #[test]
+    fn the_client_is_appended_to_the_list_it_brought() {
+        let peer = HeaderValue::from_static("127.0.0.9");
+        let mut map =
+            headers(&[("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "2.2.2.2"), ("x-forwarded-proto", "https")]);
+        add_forwarded(&mut map, &peer, "http");
+        assert_eq!(map, headers(&[("x-forwarded-for", "1.1.1.1, 2.2.2.2, 127.0.0.9"), ("x-forwarded-proto", "https")]));
+        let mut empty = HeaderMap::new();
+        add_forwarded(&mut empty, &peer, "http");
+        assert_eq!(empty, headers(&[("x-forwarded-for", "127.0.0.9"), ("x-forwarded-proto", "http")]));
+    }
+
+    #[test]
+    fn upstream_sees_the_path_and_the_host_of_an_absolute_target() {
+        let uri: Uri = "http://b:81/x?y".parse().unwrap();
+        assert_eq!(origin_form(&uri, None), "/x?y");
+        assert_eq!(origin_form(&uri, Some(PathAndQuery::from_static("/z"))), "/z");
+        let mut map = headers(&[("host", "a")]);
+        set_host(&mut map, &uri, None);
+        assert_eq!(map["host"], "b:81");
+        set_host(&mut map, &uri, Some(&HeaderValue::from_static("c")));
+        assert_eq!(map["host"], "c");
+    }
+
+    #[test]
+    fn some_targets_are_refused() {
+        let refuse = |method: Method, uri: &str| {
+            let mut parts = parts(uri, &["a"], Version::HTTP_11);
+            parts.method = method;
+            check_target(&parts).err().map(|failure| failure.status().as_u16())
+        };
+        assert_eq!(refuse(Method::TRACE, "/"), Some(405));
+        assert_eq!(refuse(Method::CONNECT, "a:80"), Some(405));
+        assert_eq!(refuse(Method::GET, "*"), Some(400));
+        assert_eq!(refuse(Method::OPTIONS, "*"), None);
+        assert_eq!(refuse(Method::GET, &format!("/{}", "a".repeat(MAX_TARGET))), Some(414));
+        assert_eq!(refuse(Method::GET, &format!("/{}", "a".repeat(MAX_TARGET - 1))), None);
+    }
+}

@@ -1,0 +1,150 @@
+//! The socket of a client as hyper sees it: bytes that were read ahead come first, and every movement is noted in the
+//! connection's state. Knows nothing of HTTP beyond the preface of HTTP/2.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+
+use super::watch::ConnectionState;
+
+/// What an HTTP/2 client sends first (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client's stream with its state.
+#[derive(Debug)]
+pub(super) struct ClientIo<S> {
+    stream: S,
+    ahead: BytesMut,
+    state: Arc<ConnectionState>,
+}
+
+/// What the first bytes of a connection say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    /// Anything that does not begin with HTTP/2's preface.
+    Http1,
+    /// HTTP/2 with prior knowledge.
+    Http2,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
+    /// Wraps a stream.
+    pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
+        Self { stream, ahead: BytesMut::new(), state }
+    }
+
+    /// Whether anything arrived that was not taken yet.
+    pub(super) fn has_read(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Reads until the protocol is certain; what was read is read again by the next reader. None: closed without a byte.
+    pub(super) async fn detect(&mut self) -> io::Result<Option<Protocol>> {
+        loop {
+            if self.stream.read_buf(&mut self.ahead).await? == 0 {
+                return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));
+            }
+            let known = self.ahead.len().min(PREFACE.len());
+            if self.ahead[..known] != PREFACE[..known] {
+                return Ok(Some(Protocol::Http1));
+            }
+            if known == PREFACE.len() {
+                return Ok(Some(Protocol::Http2));
+            }
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if !self.ahead.is_empty() {
+            let length = self.ahead.len().min(buf.remaining());
+            buf.put_slice(&self.ahead[..length]);
+            self.ahead.advance(length);
+            if self.ahead.is_empty() {
+                self.ahead = BytesMut::new();
+            }
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
+        if polled.is_ready() && buf.filled().len() > before {
+            self.state.read();
+        }
+        polled
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.state.wrote(polled.is_pending());
+        polled
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.state.wrote(polled.is_pending());
+        polled
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    async fn detected(pieces: &[&[u8]]) -> (Option<Protocol>, Vec<u8>) {
+        let (mut client, server) = tokio::io::duplex(256);
+        let mut io = ClientIo::new(server, Arc::new(ConnectionState::accepted()));
+        let feed = async {
+            for piece in pieces {
+                client.write_all(piece).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            drop(client);
+        };
+        let (protocol, ()) = tokio::join!(io.detect(), feed);
+        let mut rest = Vec::new();
+        io.read_to_end(&mut rest).await.unwrap();
+        (protocol.unwrap(), rest)
+    }
+
+    #[tokio::test]
+    async fn the_preface_is_recognised_in_any_pieces_and_nothing_is_lost() {
+        let whole = [PREFACE, b"rest"].concat();
+        for cut in 1..whole.len() {
+            let (protocol, read) = detected(&[&whole[..cut], &whole[cut..]]).await;
+            assert_eq!((protocol, read), (Some(Protocol::Http2), whole.clone()), "cut at {cut}");
+        }
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_http1_and_a_silent_client_is_nothing() {
+        for text in [&b"GET / HTTP/1.1\r\n"[..], b"PRI", b"PRI * HTTP/1.1\r\n\r\n", b"\0"] {
+            assert_eq!(detected(&[text]).await, (Some(Protocol::Http1), text.to_vec()));
+        }
+        assert_eq!(detected(&[]).await, (None, Vec::new()));
+    }
+}

@@ -1,0 +1,51 @@
+//! What a client may take, and for how long.
+
+use std::time::Duration;
+
+/// Limits on clients; the flags of `serin run` set them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// From accept, or from the first byte of a later request, to the end of its head.
+    pub header_timeout: Duration,
+    /// Without a byte of an unfinished request body.
+    pub body_timeout: Duration,
+    /// Of a connection between requests.
+    pub keepalive_timeout: Duration,
+    /// Without a byte in either direction while a request is under way.
+    pub stream_idle_timeout: Duration,
+    /// Without the client taking a byte of an answer that waits for it. Not a flag; Serin's own.
+    pub write_timeout: Duration,
+    /// Connections at once, over all workers.
+    pub max_connections: usize,
+    /// Of a request head, in bytes.
+    pub max_header_size: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(75),
+            stream_idle_timeout: Duration::from_secs(300),
+            write_timeout: Duration::from_secs(60),
+            max_connections: 100_000,
+            max_header_size: 64 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    /// How often a worker looks at its connections: often enough that no limit is passed by more than a tenth.
+    pub fn tick(&self) -> Duration {
+        let shortest = [
+            self.header_timeout,
+            self.body_timeout,
+            self.keepalive_timeout,
+            self.stream_idle_timeout,
+            self.write_timeout,
+        ];
+        let shortest = shortest.into_iter().min().unwrap_or(Duration::from_secs(10));
+        (shortest / 10).clamp(Duration::from_millis(20), Duration::from_secs(1))
+    }
+}

@@ -1,0 +1,163 @@
+//! Accepting connections: one socket per address and worker (`SO_REUSEPORT`), so that workers share nothing.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::time::sleep;
+
+use super::connection;
+use super::worker::Worker;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// After a failed accept (no descriptor left, say) the next one waits this long, doubled each time up to …
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// … this (nginx waits as long).
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a listener speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain HTTP.
+    Http,
+}
+
+impl Scheme {
+    /// As in a URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+        }
+    }
+}
+
+/// A listener that has its address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bound {
+    /// Where clients connect.
+    pub local: SocketAddr,
+    /// The port as rules and Location headers see it.
+    pub port: u16,
+    /// What it speaks.
+    pub scheme: Scheme,
+}
+
+/// Binds an address once for each worker. Port 0 takes a free one, the same for all.
+///
+/// # Errors
+/// The address is in use (also by another process that would share it), not local, or not permitted.
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<StdListener>)> {
+    // Without SO_REUSEPORT this fails where the shared bind below would quietly join another process's port.
+    let probe = open(address, false)?;
+    let taken = probe.local_addr()?;
+    drop(probe);
+    let mut sockets = Vec::with_capacity(workers);
+    for _ in 0..workers {
+        sockets.push(open(taken, true)?);
+    }
+    Ok((taken, sockets))
+}
+
+fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(shared)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// How many connections are open over all workers, and how many may be.
+#[derive(Debug)]
+pub struct Room {
+    open: AtomicUsize,
+    most: usize,
+}
+
+/// One connection's place; given back when dropped.
+#[derive(Debug)]
+struct Place(Arc<Room>);
+
+impl Room {
+    /// Room for this many connections.
+    pub fn new(most: usize) -> Self {
+        Self { open: AtomicUsize::new(0), most }
+    }
+
+    fn is_full(&self) -> bool {
+        self.open.load(Ordering::Relaxed) >= self.most
+    }
+
+    fn take(self: &Arc<Self>) -> Place {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Accepts until the worker drains; then takes what already waits and closes the socket.
+pub(super) async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListener, room: Arc<Room>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        while room.is_full() {
+            // Idle connections go first; new ones wait in the backlog, where they lose nothing.
+            worker.watch().close_oldest_idle();
+            sleep(FIRST_PAUSE).await;
+        }
+        let accepted = tokio::select! {
+            biased;
+            accepted = socket.accept() => accepted,
+            () = worker.drained() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                pause = FIRST_PAUSE;
+                let (worker, place) = (Arc::clone(&worker), room.take());
+                tokio::spawn(async move {
+                    // Answers are written whole; waiting for more would only delay them.
+                    let _ = stream.set_nodelay(true);
+                    connection::serve(worker, bound, stream, peer).await;
+                    drop(place);
+                });
+            }
+            Err(error) if is_of_one_connection(&error) => {}
+            Err(error) => {
+                worker.report_accept_error(&error);
+                sleep(pause).await;
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+/// Whether the error concerns a client that left before it was accepted, and not the socket.
+fn is_of_one_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_another_process_holds_is_refused() {
+        let (address, sockets) = bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        assert_eq!(sockets.len(), 2);
+        assert!(sockets.iter().all(|socket| socket.local_addr().unwrap() == address));
+        assert_eq!(bind(address, 1).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(sockets);
+        assert!(bind(address, 1).is_ok());
+    }
+}

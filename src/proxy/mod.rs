@@ -1,0 +1,25 @@
+//! The journey of a request, from the accepted connection to the last byte of the answer. Start reading in [`handler`].
+//!
+//! A worker is one thread with its own runtime, listeners, upstream connections and counters. It reads the configuration
+//! only as one immutable snapshot per request and never changes it.
+
+mod attempt;
+mod body;
+mod connection;
+mod draw;
+pub mod failure;
+mod handler;
+mod headers;
+mod io;
+mod limits;
+mod listener;
+mod record;
+mod reply;
+mod upgrade;
+mod watch;
+mod worker;
+
+pub use draw::Draws;
+pub use limits::Limits;
+pub use listener::{Bound, Room, Scheme, bind};
+pub use worker::{Shared, Worker, WorkerHandle};

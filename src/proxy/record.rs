@@ -1,0 +1,109 @@
+//! What is known about one request while it is under way, told to the metrics exactly once: when its answer ends, or when
+//! the client goes away before that.
+
+use std::sync::Arc;
+
+use http::Method;
+use tokio::time::Instant;
+
+use super::watch::ConnectionState;
+use super::worker::Worker;
+use crate::telemetry::{Finished, Flag, RouteMetrics};
+use crate::upstream::UploadProgress;
+
+/// The status under which a request is counted whose client went away (nginx's number, which users know).
+const CLIENT_GONE: u16 = 499;
+
+/// One request under way. Dropping it before [`Record::finish`] means that the client went away.
+#[derive(Debug)]
+pub(super) struct Record {
+    worker: Arc<Worker>,
+    connection: Arc<ConnectionState>,
+    started: Instant,
+    method: Method,
+    metrics: Option<Arc<RouteMetrics>>,
+    upload: Option<Arc<UploadProgress>>,
+    /// The status that was or will be sent.
+    pub status: u16,
+    /// Why it is not simply the upstream's answer.
+    pub flag: Option<Flag>,
+    /// Bytes of the answer's body so far.
+    pub bytes_out: u64,
+    told: bool,
+}
+
+impl Record {
+    /// The head of a request is complete.
+    pub(super) fn start(worker: &Arc<Worker>, connection: &Arc<ConnectionState>, method: &Method) -> Self {
+        Self {
+            worker: Arc::clone(worker),
+            connection: Arc::clone(connection),
+            started: connection.request_started(),
+            method: method.clone(),
+            metrics: None,
+            upload: None,
+            status: 0,
+            flag: None,
+            bytes_out: 0,
+            told: false,
+        }
+    }
+
+    /// A destination was drawn: from now on the request counts for it.
+    pub(super) fn routed(&mut self, metrics: &Arc<RouteMetrics>) {
+        metrics.destination().started(self.worker.shard());
+        self.metrics = Some(Arc::clone(metrics));
+    }
+
+    /// The request has a body.
+    pub(super) fn uploading(&mut self, upload: Arc<UploadProgress>) {
+        self.upload = Some(upload);
+    }
+
+    /// Whether no byte of the request's body is still to come.
+    pub(super) fn upload_is_finished(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_finished())
+    }
+
+    /// The worker that serves it.
+    pub(super) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// The answer is complete.
+    pub(super) fn finish(mut self) {
+        self.tell();
+    }
+
+    fn tell(&mut self) {
+        self.told = true;
+        let now = Instant::now();
+        self.connection.request_ended(now);
+        let shard = self.worker.shard();
+        let finished = Finished {
+            method: &self.method,
+            status: self.status,
+            flag: self.flag,
+            duration: now.duration_since(self.started),
+            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_out: self.bytes_out,
+        };
+        match &self.metrics {
+            Some(metrics) => {
+                metrics.destination().ended(shard);
+                metrics.finished(shard, &finished);
+            }
+            None => self.worker.unrouted().finished(shard, &finished),
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        if !self.told {
+            self.status = CLIENT_GONE;
+            self.flag = Some(Flag::DC);
+            self.tell();
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! Answers that Serin makes itself. Each failure says in one line what went wrong, and carries its flag, so that a 503 of
+//! Serin's and one of the application can be told apart.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::body::ResponseBody;
+use super::failure::Failure;
+
+/// The flag of a reply that Serin made itself.
+static SERIN_FLAG: HeaderName = HeaderName::from_static("x-serin-flag");
+static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
+static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
+
+/// A reply with a body of Serin's own.
+pub(super) fn own(status: StatusCode, content_type: Option<HeaderValue>, body: Bytes) -> Response<ResponseBody> {
+    let mut response = Response::new(ResponseBody::own(body));
+    *response.status_mut() = status;
+    if let Some(content_type) = content_type {
+        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    }
+    response
+}
+
+/// The reply to a request that failed. `destination` is the name of where it should have gone.
+pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &HeaderMap) -> Response<ResponseBody> {
+    let flag = failure.flag().as_str();
+    let status = failure.status();
+    let target = destination.map(|name| format!(" for {name}")).unwrap_or_default();
+    let mut response = if is_grpc(request) {
+        let mut response = own(StatusCode::OK, Some(HeaderValue::from_static("application/grpc")), Bytes::new());
+        response.headers_mut().insert(&GRPC_STATUS, HeaderValue::from(u16::from(failure.grpc_status())));
+        if let Ok(message) = HeaderValue::from_str(&format!("{failure}{target} ({flag})")) {
+            response.headers_mut().insert(&GRPC_MESSAGE, message);
+        }
+        response
+    } else {
+        let text = format!("{} {failure}{target} ({flag})\n", status.as_u16());
+        own(status, Some(HeaderValue::from_static("text/plain")), Bytes::from(text))
+    };
+    let headers = response.headers_mut();
+    headers.insert(&SERIN_FLAG, HeaderValue::from_static(flag));
+    let detail = format!("serin; error={}; details=\"{flag}\"", failure.proxy_status());
+    if let Ok(detail) = HeaderValue::from_str(&detail) {
+        headers.insert(&PROXY_STATUS, detail);
+    }
+    if failure.ends_connection() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Whether the client speaks gRPC, which has its errors in fields and not in the status.
+pub(super) fn is_grpc(request: &HeaderMap) -> bool {
+    request
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
+        .is_some_and(|rest| rest.is_empty() || rest[0] == b'+' || rest[0] == b';')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::upstream::NoHealthyUpstream;
+
+    #[test]
+    fn a_failure_names_its_flag_and_destination() {
+        let reply = failure(&Failure::from(NoHealthyUpstream), Some("product-service v2"), &HeaderMap::new());
+        assert_eq!(reply.status(), 503);
+        assert_eq!(reply.headers()["x-serin-flag"], "UH");
+        assert_eq!(reply.headers()["proxy-status"], "serin; error=destination_unavailable; details=\"UH\"");
+        assert_eq!(reply.body().own_bytes(), "503 no healthy endpoint for product-service v2 (UH)\n");
+    }
+
+    #[test]
+    fn grpc_clients_get_a_grpc_status() {
+        let mut request = HeaderMap::new();
+        request.insert("content-type", HeaderValue::from_static("application/grpc+proto"));
+        let reply = failure(&Failure::Timeout, None, &request);
+        assert_eq!((reply.status().as_u16(), reply.headers()["grpc-status"].as_bytes()), (200, &b"4"[..]));
+        request.insert("content-type", HeaderValue::from_static("application/grpcish"));
+        assert_eq!(failure(&Failure::Timeout, None, &request).status(), 504);
+    }
+}

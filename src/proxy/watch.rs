@@ -1,0 +1,373 @@
+//! What each client connection is doing, and since when. A worker looks at all of its connections a few times a second,
+//! so that no request pays for a timer of its own. Judges only; the connection itself closes or answers.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use atomic_waker::AtomicWaker;
+use tokio::time::Instant;
+
+use super::limits::Limits;
+
+/// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
+const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Phase {
+    /// The first byte of a request.
+    Idle = 0,
+    /// The rest of a request's head.
+    Head = 1,
+    /// The end of a request under way.
+    Busy = 2,
+    /// Nothing: it has become a tunnel.
+    Tunnel = 3,
+}
+
+/// Why a connection has to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Expired {
+    /// The head of a request did not arrive in time.
+    Head = 1,
+    /// No request for too long, or room is needed for another connection.
+    Idle = 2,
+    /// No byte moved in either direction while a request was under way.
+    Stalled = 3,
+    /// The client does not take the answer.
+    WriteStalled = 4,
+}
+
+/// The state of one client connection. Written by its own task, read by the worker's ticker on the same thread.
+#[derive(Debug)]
+pub struct ConnectionState {
+    epoch: Instant,
+    http2: AtomicBool,
+    phase: AtomicU8,
+    /// Microseconds since the epoch at which the phase began; for `Head` and `Busy`, the first byte of the request.
+    since: AtomicU64,
+    /// Requests under way (more than one on HTTP/2).
+    requests: AtomicU64,
+    /// Reads and writes that moved bytes.
+    activity: AtomicU64,
+    /// Whether the last write found the socket full.
+    write_blocked: AtomicBool,
+    /// Whether the head of an answer has been handed over.
+    answering: AtomicBool,
+    expired: AtomicU8,
+    waker: AtomicWaker,
+}
+
+impl ConnectionState {
+    /// A connection accepted now: the head of its first request is awaited.
+    pub fn accepted() -> Self {
+        Self {
+            epoch: Instant::now(),
+            http2: AtomicBool::new(false),
+            phase: AtomicU8::new(Phase::Head as u8),
+            since: AtomicU64::new(0),
+            requests: AtomicU64::new(0),
+            activity: AtomicU64::new(0),
+            write_blocked: AtomicBool::new(false),
+            answering: AtomicBool::new(false),
+            expired: AtomicU8::new(0),
+            waker: AtomicWaker::new(),
+        }
+    }
+
+    /// The connection speaks HTTP/2: heads are not timed one by one.
+    pub fn speaks_http2(&self) {
+        self.http2.store(true, Ordering::Relaxed);
+        self.enter(Phase::Idle, Instant::now());
+    }
+
+    /// Bytes arrived.
+    pub fn read(&self) {
+        self.activity.fetch_add(1, Ordering::Relaxed);
+        if self.phase() == Phase::Idle && !self.http2.load(Ordering::Relaxed) {
+            self.enter(Phase::Head, Instant::now());
+        }
+    }
+
+    /// Bytes left, or could not.
+    pub fn wrote(&self, blocked: bool) {
+        if !blocked {
+            self.activity.fetch_add(1, Ordering::Relaxed);
+        }
+        self.write_blocked.store(blocked, Ordering::Relaxed);
+    }
+
+    /// The head of a request is complete. Returns when its first byte arrived.
+    pub fn request_started(&self) -> Instant {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        if self.phase() == Phase::Head {
+            self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
+            return self.epoch + Duration::from_micros(self.since.load(Ordering::Relaxed));
+        }
+        let now = Instant::now();
+        self.enter(Phase::Busy, now);
+        now
+    }
+
+    /// The connection has become a tunnel.
+    pub fn tunnels(&self) {
+        self.phase.store(Phase::Tunnel as u8, Ordering::Relaxed);
+    }
+
+    /// The head of an answer goes out: from now on a stall can only cut it off.
+    pub fn answering(&self) {
+        self.answering.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the request under way on an HTTP/1 connection is being answered.
+    pub fn is_answering(&self) -> bool {
+        self.answering.load(Ordering::Relaxed)
+    }
+
+    /// The answer to a request is complete, or given up.
+    pub fn request_ended(&self, now: Instant) {
+        if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.answering.store(false, Ordering::Relaxed);
+            self.enter(Phase::Idle, now);
+        }
+    }
+
+    /// Why the connection has to end, if it has to. `waker` is woken when that changes.
+    pub fn poll_expired(&self, waker: &std::task::Waker) -> Option<Expired> {
+        self.waker.register(waker);
+        self.expired()
+    }
+
+    /// The same without being woken.
+    pub fn expired(&self) -> Option<Expired> {
+        match self.expired.load(Ordering::Relaxed) {
+            1 => Some(Expired::Head),
+            2 => Some(Expired::Idle),
+            3 => Some(Expired::Stalled),
+            4 => Some(Expired::WriteStalled),
+            _ => None,
+        }
+    }
+
+    /// Whether no request is under way or on its way.
+    pub fn is_idle(&self) -> bool {
+        self.phase() == Phase::Idle
+    }
+
+    /// Wakes the connection's task, so that it sees what has changed round it.
+    pub fn wake(&self) {
+        self.waker.wake();
+    }
+
+    fn expire(&self, why: Expired) {
+        self.expired.store(why as u8, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Relaxed) {
+            0 => Phase::Idle,
+            1 => Phase::Head,
+            3 => Phase::Tunnel,
+            _ => Phase::Busy,
+        }
+    }
+
+    fn enter(&self, phase: Phase, now: Instant) {
+        self.since.store(now.duration_since(self.epoch).as_micros() as u64, Ordering::Relaxed);
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    fn in_phase_for(&self, now: Instant) -> Duration {
+        let since = Duration::from_micros(self.since.load(Ordering::Relaxed));
+        now.duration_since(self.epoch).saturating_sub(since)
+    }
+}
+
+#[derive(Debug)]
+struct Watched {
+    state: Weak<ConnectionState>,
+    activity: u64,
+    quiet_since: Instant,
+}
+
+/// The connections of one worker.
+#[derive(Debug, Default)]
+pub struct Watch {
+    connections: Mutex<Vec<Watched>>,
+}
+
+impl Watch {
+    /// Begins to watch a connection, until its state is dropped.
+    pub fn add(&self, state: &Arc<ConnectionState>) {
+        let watched = Watched { state: Arc::downgrade(state), activity: 0, quiet_since: Instant::now() };
+        self.lock().push(watched);
+    }
+
+    /// Looks at every connection and expires those that have passed a limit.
+    pub fn tick(&self, limits: &Limits, now: Instant) {
+        self.lock().retain_mut(|watched| {
+            let Some(state) = watched.state.upgrade() else { return false };
+            if let Some(why) = watched.judge(&state, limits, now) {
+                state.expire(why);
+            }
+            true
+        });
+    }
+
+    /// Wakes every connection.
+    pub fn wake_all(&self) {
+        self.each(|state| state.wake());
+    }
+
+    /// Closes every idle connection.
+    pub fn close_idle(&self) {
+        self.each(|state| {
+            if state.is_idle() {
+                state.expire(Expired::Idle);
+            }
+        });
+    }
+
+    /// Closes the connection that has been idle longest. Returns whether there was one.
+    pub fn close_oldest_idle(&self) -> bool {
+        let now = Instant::now();
+        let states: Vec<_> = self.lock().iter().filter_map(|one| one.state.upgrade()).collect();
+        let idle = states.iter().filter(|state| state.is_idle() && state.expired().is_none());
+        let oldest = idle.max_by_key(|state| state.in_phase_for(now));
+        oldest.inspect(|state| state.expire(Expired::Idle)).is_some()
+    }
+
+    /// How many connections are open.
+    pub fn len(&self) -> usize {
+        self.lock().iter().filter(|one| one.state.strong_count() > 0).count()
+    }
+
+    fn each(&self, mut action: impl FnMut(&ConnectionState)) {
+        for one in self.lock().iter() {
+            if let Some(state) = one.state.upgrade() {
+                action(&state);
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Watched>> {
+        self.connections.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watched {
+    fn judge(&mut self, state: &ConnectionState, limits: &Limits, now: Instant) -> Option<Expired> {
+        let activity = state.activity.load(Ordering::Relaxed);
+        if activity != self.activity {
+            self.activity = activity;
+            self.quiet_since = now;
+        }
+        let quiet = now.duration_since(self.quiet_since);
+        match state.phase() {
+            Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
+            Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
+            _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => {
+                Some(Expired::WriteStalled)
+            }
+            Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
+            Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::advance;
+
+    use super::*;
+
+    fn watched() -> (Watch, Arc<ConnectionState>, Limits) {
+        let (watch, state) = (Watch::default(), Arc::new(ConnectionState::accepted()));
+        watch.add(&state);
+        (watch, state, Limits::default())
+    }
+
+    async fn after(watch: &Watch, limits: &Limits, seconds: u64) {
+        for _ in 0..seconds {
+            advance(Duration::from_secs(1)).await;
+            watch.tick(limits, Instant::now());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_head_is_awaited_from_accept_and_from_the_first_byte_of_a_later_request() {
+        let (watch, state, limits) = watched();
+        after(&watch, &limits, 9).await;
+        assert_eq!(state.expired(), None);
+        state.read();
+        state.request_started();
+        state.request_ended(Instant::now());
+        after(&watch, &limits, 30).await;
+        assert_eq!(state.expired(), None, "idle is not a head");
+        state.read();
+        after(&watch, &limits, 9).await;
+        assert_eq!(state.expired(), None);
+        state.read();
+        after(&watch, &limits, 1).await;
+        assert_eq!(state.expired(), Some(Expired::Head), "bytes do not prolong it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_request_stalls_and_a_trickle_keeps_it_alive() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        for _ in 0..3 {
+            after(&watch, &limits, 299).await;
+            state.wrote(false);
+        }
+        assert_eq!(state.expired(), None);
+        after(&watch, &limits, 301).await;
+        assert_eq!(state.expired(), Some(Expired::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_does_not_read_is_given_up() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        after(&watch, &limits, 1).await;
+        state.wrote(true);
+        after(&watch, &limits, 61).await;
+        assert_eq!(state.expired(), Some(Expired::WriteStalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn idle_connections_close_and_the_oldest_goes_first() {
+        let (watch, old, limits) = watched();
+        old.request_started();
+        old.request_ended(Instant::now());
+        advance(Duration::from_secs(1)).await;
+        let young = Arc::new(ConnectionState::accepted());
+        watch.add(&young);
+        young.request_started();
+        young.request_ended(Instant::now());
+        assert!(watch.close_oldest_idle());
+        assert_eq!((old.expired(), young.expired()), (Some(Expired::Idle), None));
+        after(&watch, &limits, 76).await;
+        assert_eq!(young.expired(), Some(Expired::Idle));
+        drop(old);
+        assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_first_byte_is_when_a_request_began() {
+        let (_, state, _) = watched();
+        state.request_started();
+        state.request_ended(Instant::now());
+        advance(Duration::from_secs(3)).await;
+        state.read();
+        let first = Instant::now();
+        advance(Duration::from_secs(2)).await;
+        state.read();
+        assert_eq!(state.request_started().duration_since(first), Duration::ZERO);
+    }
+}

@@ -1,0 +1,24 @@
+//! The decision: which route a request takes, and which destination of it. Pure: no I/O, no clock, and randomness is an
+//! argument. Generic over `D`, what a weight points at, so that it knows nothing of connections and metrics.
+//!
+//! Read [`table`] for what a request sees and [`compile`](mod@compile) for where it comes from.
+
+pub mod compile;
+pub mod headers;
+mod host;
+mod matching;
+pub mod policy;
+pub mod redirect;
+pub mod rewrite;
+pub mod split;
+pub mod table;
+#[cfg(test)]
+mod testing;
+
+pub use compile::{Options, Wanted, compile};
+pub use headers::HeaderOps;
+pub use policy::{RetryOn, RetryPolicy};
+pub use redirect::{DirectResponse, Redirect};
+pub use rewrite::Matched;
+pub use split::{Entry, Split};
+pub use table::{Action, Found, Hosts, RequestView, Route, RouteTable, Rule, Target};

@@ -1,0 +1,183 @@
+//! New paths for old: `rewrite.uri` and `rewrite.uriRegexRewrite`. The query is always kept, a fragment never sent on. No
+//! slashes are repaired: Envoy does not either.
+
+use regex::bytes::{Captures, Regex, RegexBuilder};
+
+/// The part of a request's path that a match block matched, which is what a rewrite replaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// So many bytes from the start.
+    Prefix(usize),
+    /// All of it.
+    Whole,
+}
+
+/// How the path of a request is changed before it goes upstream.
+#[derive(Clone, Debug)]
+pub(super) enum PathRewrite {
+    /// `uri`: takes the place of what matched.
+    Replace(Box<str>),
+    /// `uriRegexRewrite`: every occurrence is replaced.
+    Regex(Box<(Regex, Substitution)>),
+}
+
+/// RE2's rewrite string: text with `\0` to `\9`.
+#[derive(Clone, Debug)]
+pub(super) struct Substitution(Vec<Part>);
+
+#[derive(Clone, Debug)]
+enum Part {
+    Text(Vec<u8>),
+    Group(usize),
+}
+
+impl PathRewrite {
+    /// A regular expression with its substitution; none if it is no regular expression.
+    pub(super) fn regex(pattern: &str, substitution: &str) -> Option<Self> {
+        // ASCII classes, as in RE2; the bound is the same as for match conditions.
+        let regex = RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build().ok()?;
+        Some(Self::Regex(Box::new((regex, Substitution::new(substitution)))))
+    }
+
+    /// The new path and query, or none if they are as they were. Allocates only if they change.
+    pub(super) fn apply(&self, path_and_query: &str, matched: Matched) -> Option<String> {
+        let (path, query) = split(path_and_query);
+        match self {
+            Self::Replace(new) => replace(path, query, matched, new),
+            Self::Regex(rewrite) => {
+                let (regex, substitution) = &**rewrite;
+                if !regex.is_match(path.as_bytes()) {
+                    return None;
+                }
+                let new = regex.replace_all(path.as_bytes(), |groups: &Captures<'_>| substitution.expand(groups));
+                let mut new = String::from_utf8(new.into_owned()).ok()?;
+                if new == path {
+                    return None;
+                }
+                new.push_str(query);
+                Some(new)
+            }
+        }
+    }
+}
+
+/// Puts `new` in place of what matched; none if that changes nothing.
+pub(super) fn replace(path: &str, query: &str, matched: Matched, new: &str) -> Option<String> {
+    let length = match matched {
+        Matched::Prefix(length) => length,
+        Matched::Whole => path.len(),
+    };
+    // A path that the block cannot have matched stays as it is.
+    let (old, rest) = path.split_at_checked(length)?;
+    if old == new {
+        return None;
+    }
+    Some([new, rest, query].concat())
+}
+
+/// Path, and query with its `?`; a fragment belongs to neither.
+pub(super) fn split(path_and_query: &str) -> (&str, &str) {
+    let whole = path_and_query.split_once('#').map_or(path_and_query, |(whole, _)| whole);
+    whole.split_at(whole.find('?').unwrap_or(whole.len()))
+}
+
+impl Substitution {
+    fn new(text: &str) -> Self {
+        let mut parts = Vec::new();
+        let mut literal = Vec::new();
+        let mut bytes = text.bytes();
+        while let Some(byte) = bytes.next() {
+            if byte != b'\\' {
+                literal.push(byte);
+                continue;
+            }
+            match bytes.next() {
+                Some(digit) if digit.is_ascii_digit() => {
+                    if !literal.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Group(usize::from(digit - b'0')));
+                }
+                Some(other) => literal.push(other),
+                None => literal.push(b'\\'),
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Self(parts)
+    }
+
+    fn expand(&self, groups: &Captures<'_>) -> Vec<u8> {
+        let mut new = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => new.extend_from_slice(text),
+                Part::Group(number) => new.extend_from_slice(groups.get(*number).map_or(b"", |group| group.as_bytes())),
+            }
+        }
+        new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(matched: Matched, new: &str, path: &str) -> String {
+        PathRewrite::Replace(new.into()).apply(path, matched).unwrap_or_else(|| format!("unchanged {path}"))
+    }
+
+    fn substituted(pattern: &str, new: &str, path: &str) -> Option<String> {
+        PathRewrite::regex(pattern, new).unwrap().apply(path, Matched::Whole)
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_without_repairing_slashes() {
+        let foo = Matched::Prefix("/foo".len());
+        for (new, path, wanted) in [
+            ("/", "/foo/bar", "//bar"),
+            ("/", "/foo", "/"),
+            ("/x", "/foobar?a=b", "/xbar?a=b"),
+            ("/bar", "/FoO/x", "/bar/x"),
+        ] {
+            assert_eq!(replaced(foo, new, path), wanted);
+        }
+        assert_eq!(replaced(Matched::Prefix("/foo/".len()), "/x", "/foo/bar"), "/xbar");
+        assert_eq!(replaced(Matched::Prefix(1), "/v1", "/foo"), "/v1foo", "no condition is the prefix /");
+        assert_eq!(replaced(Matched::Prefix(0), "/v1", "/foo"), "/v1/foo", "an empty prefix");
+    }
+
+    #[test]
+    fn an_exact_or_regex_match_gives_up_the_whole_path_and_keeps_the_query() {
+        assert_eq!(replaced(Matched::Whole, "/b", "/a/c/d?e=f?g"), "/b?e=f?g");
+        assert_eq!(replaced(Matched::Whole, "/b", "/a#part"), "/b");
+        assert_eq!(replaced(Matched::Whole, "/b", "/a?key=value#part"), "/b?key=value");
+    }
+
+    #[test]
+    fn what_changes_nothing_gives_nothing() {
+        assert_eq!(replaced(Matched::Prefix(1), "/", "/a?b"), "unchanged /a?b");
+        assert_eq!(replaced(Matched::Prefix(9), "/", "/a"), "unchanged /a", "a block that cannot have matched");
+        assert_eq!(replaced(Matched::Prefix(2), "/", "/é"), "unchanged /é");
+        assert_eq!(substituted("x", "y", "/a?x"), None);
+        assert_eq!(substituted("a", "a", "/a?x"), None);
+    }
+
+    #[test]
+    fn a_regex_replaces_every_occurrence_with_groups() {
+        let instance = substituted("^/service/([^/]+)(/.*)$", r"\2/instance/\1", "/service/foo/v1/api?q=/service/");
+        assert_eq!(instance.as_deref(), Some("/v1/api/instance/foo?q=/service/"));
+        assert_eq!(substituted("(?i)/xxx/", "/yyy/", "/aaa/XxX/bbb").as_deref(), Some("/aaa/yyy/bbb"));
+        assert_eq!(substituted("one", "two", "/one/one").as_deref(), Some("/two/two"));
+        assert_eq!(substituted("a(b)?", r"[\0\1\\]", "/ab/a").as_deref(), Some(r"/[abb\]/[a\]"));
+        assert_eq!(substituted("a", r"\7\", "/a").as_deref(), Some(r"/\"), "a group that is not there is empty");
+        assert_eq!(substituted("x*", "-", "/a").as_deref(), Some("-/-a-"), "empty matches too");
+    }
+
+    #[test]
+    fn a_regex_that_would_break_a_character_changes_nothing() {
+        assert_eq!(substituted(r"\xC3", "x", "/é"), None);
+        assert!(PathRewrite::regex("(", "x").is_none());
+    }
+}

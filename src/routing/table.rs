@@ -1,0 +1,168 @@
+//! The table that a request consults: listener, virtual host, route. Immutable; everything a route needs was put into it at
+//! compile time, so that nothing is looked up by name afterwards.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderValue};
+
+use super::headers::HeaderOps;
+use super::host::HostIndex;
+use super::matching::Matchers;
+use super::policy::RetryPolicy;
+use super::redirect::{DirectResponse, Redirect};
+use super::rewrite::{Matched, PathRewrite, split};
+use super::split::Split;
+
+/// What routing may know about a request.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestView<'r> {
+    /// Method.
+    pub method: &'r str,
+    /// `http` or `https`.
+    pub scheme: &'r str,
+    /// Host or `:authority` as sent, with its port; empty if there is none.
+    pub authority: &'r str,
+    /// Path and query as sent.
+    pub path: &'r str,
+    /// All headers.
+    pub headers: &'r HeaderMap,
+    /// The port of the listener, as rules see it (before `--port-map`).
+    pub port: u16,
+}
+
+/// What became of a look-up.
+#[derive(Debug)]
+pub enum Found<'t, D> {
+    /// This is the route.
+    Route(&'t Route<D>),
+    /// No virtual host answers to this Host on this listener.
+    NoHost,
+    /// The virtual host has no rule for the request. There is no fall-through to a less specific host.
+    NoRule,
+}
+
+/// All routes of one configuration. `D` is what a weight points at.
+#[derive(Debug)]
+pub struct RouteTable<D> {
+    listeners: Vec<(u16, Hosts<D>)>,
+}
+
+/// The virtual hosts of one listener.
+#[derive(Debug)]
+pub struct Hosts<D> {
+    index: HostIndex,
+    virtual_hosts: Vec<VirtualHost<D>>,
+}
+
+/// The routes of one virtual host: block `i` of the matchers leads to `routes[i]`.
+#[derive(Debug)]
+pub(super) struct VirtualHost<D> {
+    pub(super) matchers: Matchers,
+    pub(super) routes: Box<[Route<D>]>,
+}
+
+/// One match block of one rule.
+#[derive(Debug)]
+pub struct Route<D> {
+    /// The name for access logs: Istio's `rule` or `rule.match`, or the rule's label if it has no name.
+    pub name: Arc<str>,
+    /// What the block matched of the path.
+    pub matched: Matched,
+    /// What the blocks of one rule share.
+    pub rule: Arc<Rule<D>>,
+}
+
+/// What a rule does with a request.
+#[derive(Debug)]
+pub struct Rule<D> {
+    /// The name for metrics: the rule's, or `<virtualservice>/<index>`.
+    pub label: Arc<str>,
+    /// What becomes of the request.
+    pub action: Action<D>,
+    /// Bound of the whole exchange, retries included; none by default.
+    pub timeout: Option<Duration>,
+    /// When it is tried again.
+    pub retry: RetryPolicy,
+    /// The rule's own operations on a response that it makes itself. A [`Target`] has its own, which include these.
+    pub response_headers: HeaderOps,
+    pub(super) path_rewrite: Option<PathRewrite>,
+}
+
+/// What becomes of a request.
+#[derive(Debug)]
+pub enum Action<D> {
+    /// It goes to one of these.
+    Forward(Split<Target<D>>),
+    /// It is sent elsewhere.
+    Redirect(Redirect),
+    /// It is answered at once.
+    Respond(DirectResponse),
+}
+
+/// One destination of a rule.
+#[derive(Debug)]
+pub struct Target<D> {
+    /// Where.
+    pub to: D,
+    /// Done to the request: the operations of rule and destination together.
+    pub request_headers: HeaderOps,
+    /// Done to the response, also to one that Serin makes because the destination gave none.
+    pub response_headers: HeaderOps,
+    /// The Host to send; none leaves the client's.
+    pub host: Option<HeaderValue>,
+}
+
+impl<D> RouteTable<D> {
+    pub(super) fn new(listeners: Vec<(u16, Hosts<D>)>) -> Self {
+        Self { listeners }
+    }
+
+    /// The virtual hosts of a listener, by the port that rules see. Once per connection is enough.
+    pub fn listener(&self, port: u16) -> Option<&Hosts<D>> {
+        self.listeners.iter().find(|(number, _)| *number == port).map(|(_, hosts)| hosts)
+    }
+
+    /// The route of a request.
+    pub fn find(&self, request: &RequestView<'_>) -> Found<'_, D> {
+        self.listener(request.port).map_or(Found::NoHost, |hosts| hosts.find(request))
+    }
+
+    /// Every rule of every listener, once each.
+    pub fn rules(&self) -> impl Iterator<Item = (u16, &Arc<Rule<D>>)> {
+        self.listeners.iter().flat_map(|(port, hosts)| {
+            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
+            let mut last: Option<&Arc<Rule<D>>> = None;
+            // The blocks of one rule stand together.
+            routes.filter_map(move |route| {
+                let repeated = last.is_some_and(|rule| Arc::ptr_eq(rule, &route.rule));
+                last = Some(&route.rule);
+                (!repeated).then_some((*port, &route.rule))
+            })
+        })
+    }
+}
+
+impl<D> Hosts<D> {
+    pub(super) fn new(index: HostIndex, virtual_hosts: Vec<VirtualHost<D>>) -> Self {
+        Self { index, virtual_hosts }
+    }
+
+    /// The route of a request that came in on this listener.
+    pub fn find(&self, request: &RequestView<'_>) -> Found<'_, D> {
+        let Some(number) = self.index.find(request.authority) else { return Found::NoHost };
+        let host = &self.virtual_hosts[number as usize];
+        let (path, _) = split(request.path);
+        match host.matchers.first(path, request) {
+            Some(number) => Found::Route(&host.routes[number]),
+            None => Found::NoRule,
+        }
+    }
+}
+
+impl<D> Route<D> {
+    /// The path and query to send upstream, or none if they stay as they are.
+    pub fn rewritten(&self, path_and_query: &str) -> Option<String> {
+        self.rule.path_rewrite.as_ref()?.apply(path_and_query, self.matched)
+    }
+}
