@@ -18,11 +18,11 @@ fn record(route: &RouteMetrics, worker: Worker, draw: u64) {
     let destination = route.destination();
     destination.started(worker);
     let upstream = Duration::from_nanos(200_000 + draw % 20_000_000);
-    let status = if draw % 50 == 0 { 503 } else { 200 };
+    let status = if draw.is_multiple_of(50) { 503 } else { 200 };
     destination.upstream_duration(worker, upstream);
     destination.attempt(worker, AttemptResult::Status(status));
     let duration = upstream + Duration::from_micros(30);
-    let method = if draw % 4 == 0 { &Method::POST } else { &Method::GET };
+    let method = if draw.is_multiple_of(4) { &Method::POST } else { &Method::GET };
     route.finished(worker, &Finished { method, status, flag: None, duration, bytes_in: 0, bytes_out: 64 });
     destination.ended(worker);
 }
@@ -36,7 +36,7 @@ fn routes(metrics: &Metrics, count: usize) -> Vec<Arc<RouteMetrics>> {
 }
 
 /// One request, on one of this many routes.
-#[divan::bench(args = [2, 200])]
+#[divan::bench(args = [2, 200], sample_size = 10_000)]
 fn request(bencher: Bencher, count: usize) {
     let metrics = Metrics::new(4, Buckets::Fine);
     let routes = routes(&metrics, count);
