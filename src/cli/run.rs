@@ -8,10 +8,9 @@ use std::time::Duration;
 use clap::Args;
 
 use super::values::{parse_duration, parse_endpoint, parse_port_map, parse_size, parse_split, parse_upstream};
-use crate::app::{self, Inputs, Options};
+use crate::app::{self, Inputs, Limits, Options};
 use crate::config::quick;
 use crate::config::settings::{ExtraEndpoint, Listeners, Settings};
-use crate::proxy::Limits;
 
 /// Serve the configuration until told to stop.
 #[derive(Args, Debug)]

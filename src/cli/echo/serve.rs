@@ -234,7 +234,7 @@ mod tests {
     use tokio_tungstenite::client_async;
     use tokio_tungstenite::tungstenite::Message;
 
-    use super::super::behaviour::Latency;
+    use crate::cli::echo::behaviour::Latency;
     use super::*;
 
     /// An echo named `v2` that lives as long as the test.
