@@ -1,34 +1,20 @@
 //! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
 
 mod descriptors;
+mod process;
 mod serve;
 
-use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
 use crate::config::settings::{Listeners, Settings};
 use crate::proxy::Limits;
 
+pub use crate::control::Inputs;
 pub use descriptors::connections_allowed;
-pub use serve::{Running, StartError, run, start};
-
-/// Where the configuration comes from.
-#[derive(Clone, Debug)]
-pub enum Inputs {
-    /// Files and folders, which are watched.
-    Paths {
-        /// As typed.
-        paths: Vec<PathBuf>,
-        /// Whether folders below them count.
-        recursive: bool,
-    },
-    /// YAML that stands in no file.
-    Text(String),
-}
+pub use process::run;
+pub use serve::{Running, start};
 
 /// Everything that `serin run` can be told.
 #[derive(Clone, Debug)]

@@ -1,5 +1,8 @@
 //! Serin.
 
+pub mod admin;
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod proxy;

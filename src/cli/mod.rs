@@ -1,5 +1,6 @@
 //! The command line: one file per command. Each parses its arguments, calls what does the work, and prints.
 
+pub mod echo;
 pub mod run;
 pub mod values;
 
@@ -19,6 +20,7 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Echo(echo::Echo),
     Run(Box<run::Run>),
 }
 
@@ -26,6 +28,7 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Echo(echo) => echo.run(),
             Command::Run(run) => run.run(),
         }
     }
@@ -35,7 +38,8 @@ impl Cli {
 pub fn start_logging() {
     let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
     // Only the first subscriber of a process counts; a second call changes nothing.
     let _ = lines.try_init();
 }

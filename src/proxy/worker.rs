@@ -67,7 +67,7 @@ impl View {
 /// A worker's thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    thread: JoinHandle<()>,
+    thread: JoinHandle<usize>,
 }
 
 impl WorkerHandle {
@@ -76,9 +76,9 @@ impl WorkerHandle {
         self.thread.is_finished()
     }
 
-    /// Waits for its end. False: it panicked.
-    pub fn join(self) -> bool {
-        self.thread.join().is_ok()
+    /// Waits for its end. How many connections it had to cut off; none if it panicked.
+    pub fn join(self) -> Option<usize> {
+        self.thread.join().ok()
     }
 }
 
@@ -110,14 +110,15 @@ impl Worker {
             sockets.into_iter().map(listener).collect::<io::Result<Vec<_>>>()?
         };
         let thread = thread::Builder::new().name(format!("serin-worker-{index}")).spawn(move || {
-            runtime.block_on(worker.run(listeners, room));
-            // Whatever is left was cut off by intent.
+            let cut_off = runtime.block_on(worker.run(listeners, room));
             runtime.shutdown_background();
+            cut_off
         })?;
         Ok(WorkerHandle { thread })
     }
 
-    async fn run(self: &Arc<Self>, listeners: Vec<(Bound, TcpListener)>, room: Arc<Room>) {
+    /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
+    async fn run(self: &Arc<Self>, listeners: Vec<(Bound, TcpListener)>, room: Arc<Room>) -> usize {
         for (bound, socket) in listeners {
             tokio::spawn(listener::accept(Arc::clone(self), bound, socket, Arc::clone(&room)));
         }
@@ -142,9 +143,10 @@ impl Worker {
                 self.watch.close_idle();
             }
             if self.watch.len() == 0 {
-                return;
+                return 0;
             }
         }
+        self.watch.len()
     }
 
     fn tick(&self) {

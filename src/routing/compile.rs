@@ -1,6 +1,8 @@
 //! From resources as written to the table that requests consult. Expects what passed validation; what did not becomes a rule
 //! that never matches or answers 500.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
@@ -50,9 +52,11 @@ pub fn compile<D>(
     destination: &mut dyn FnMut(Wanted<'_>) -> D,
 ) -> RouteTable<D> {
     let services = in_order(resources);
+    let declared = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
+    let declared: HashSet<&str> = declared.map(|host| host.as_str()).collect();
     let mut listeners = Vec::new();
     for port in &options.mesh_ports {
-        let mut compiler = Compiler { port: *port, destination };
+        let mut compiler = Compiler { port: *port, declared: &declared, destination };
         listeners.push((*port, compiler.mesh(&services, options.any_host)));
     }
     RouteTable::new(listeners)
@@ -73,6 +77,8 @@ fn in_order(resources: &Resources) -> Vec<&Resource<VirtualService>> {
 /// Compiles for one listener.
 struct Compiler<'c, D> {
     port: u16,
+    /// The hosts that ServiceEntries declare.
+    declared: &'c HashSet<&'c str>,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -82,7 +88,8 @@ impl<D> Compiler<'_, D> {
         let mut index = HostIndex::default();
         let mut virtual_hosts = Vec::new();
         for service in services.iter().filter(|service| is_bound(service, MESH)) {
-            let free: Vec<_> = service.spec.hosts.iter().filter(|host| !index.contains(host)).collect();
+            let mut free = self.hosts(service);
+            free.retain(|host| !index.contains(host));
             if free.is_empty() {
                 continue;
             }
@@ -90,12 +97,25 @@ impl<D> Compiler<'_, D> {
             let Some(virtual_host) = self.virtual_host(service, MESH) else { continue };
             let number = u32::try_from(virtual_hosts.len()).expect("there are fewer VirtualServices than 2³²");
             virtual_hosts.push(virtual_host);
-            free.into_iter().for_each(|host| index.insert(host, number));
+            free.iter().for_each(|host| index.insert(host, number));
         }
         if any_host && virtual_hosts.len() == 1 {
             index.insert("*", 0);
         }
         Hosts::new(index, virtual_hosts)
+    }
+
+    /// The hosts of a VirtualService; a short name is also what Kubernetes makes of it, if a ServiceEntry declares that.
+    fn hosts<'s>(&self, service: &'s Resource<VirtualService>) -> Vec<Cow<'s, str>> {
+        let mut hosts = Vec::with_capacity(service.spec.hosts.len());
+        for host in &service.spec.hosts {
+            hosts.push(Cow::Borrowed(host.as_str()));
+            if !self.declared.is_empty() && !host.contains('.') {
+                let full = format!("{}.{}.svc.cluster.local", host.value, service.metadata.namespace.value);
+                hosts.extend(self.declared.contains(&*full).then_some(Cow::Owned(full)));
+            }
+        }
+        hosts
     }
 
     /// All routes of one VirtualService up to the first that matches everything; none if there are none.
@@ -224,4 +244,329 @@ fn request(headers: Option<&Headers>) -> Option<&HeaderOperations> {
 
 fn response(headers: Option<&Headers>) -> Option<&HeaderOperations> {
     headers?.response.as_ref()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+    use crate::config::place::Place;
+    use crate::config::resource::virtual_service::{HttpDirectResponse, HttpRedirect};
+    use crate::config::resource::{Metadata, ServiceEntry};
+    use crate::routing::table::Found;
+    use crate::routing::testing::{
+        Request, at, destination, exact, on_request, on_uri, operations, prefix, resources, rule, service, text,
+    };
+
+    /// A table whose destinations are their hosts, for port 80.
+    fn compiled(services: Vec<Resource<VirtualService>>, any_host: bool) -> RouteTable<String> {
+        let options = Options { mesh_ports: vec![80], any_host };
+        compile(&resources(services), &options, &mut |wanted| wanted.destination.host.value.clone())
+    }
+
+    /// Where a request goes: the destination with the greatest share, or why it goes nowhere.
+    fn went(table: &RouteTable<String>, request: &Request) -> String {
+        match table.find(&request.view()) {
+            Found::NoHost => "no host".to_owned(),
+            Found::NoRule => "no rule".to_owned(),
+            Found::Route(route) => match &route.rule.action {
+                Action::Forward(split) => split.pick(0).value.to.clone(),
+                Action::Redirect(redirect) => redirect.status.to_string(),
+                Action::Respond(response) => response.status.to_string(),
+            },
+        }
+    }
+
+    fn route<'t>(table: &'t RouteTable<String>, path: &str) -> &'t Route<String> {
+        match table.find(&Request::get(path).view()) {
+            Found::Route(route) => route,
+            other => panic!("no route: {other:?}"),
+        }
+    }
+
+    fn targets(table: &RouteTable<String>) -> Vec<&Target<String>> {
+        match &route(table, "/").rule.action {
+            Action::Forward(split) => split.entries().iter().map(|entry| &entry.value).collect(),
+            other => panic!("not forwarded: {other:?}"),
+        }
+    }
+
+    fn one(http: Vec<HttpRoute>) -> RouteTable<String> {
+        compiled(vec![service("vs", &["b"], http)], false)
+    }
+
+    #[test]
+    fn the_first_matching_block_of_the_first_matching_rule_wins() {
+        let table = one(vec![
+            rule("ab", vec![on_uri(exact("/a")), on_uri(prefix("/b"))]),
+            rule("short", vec![on_uri(prefix("/a"))]),
+            rule("long", vec![on_uri(prefix("/a/b"))]),
+        ]);
+        for (path, wanted) in [("/a", "ab"), ("/bb", "ab"), ("/a/b", "short"), ("/c", "no rule")] {
+            assert_eq!(went(&table, &Request::get(path)), wanted, "{path}");
+        }
+        assert_eq!(went(&table, &Request::get("/a").host("c")), "no host");
+    }
+
+    #[test]
+    fn rules_behind_a_catch_all_are_dropped() {
+        let table = one(vec![
+            rule("all", vec![on_uri(exact("/x")), on_uri(prefix("/")), on_uri(exact("/y"))]),
+            rule("dead", vec![on_uri(exact("/z"))]),
+        ]);
+        assert_eq!(
+            table.rules().map(|(port, rule)| (port, rule.label.to_string())).collect::<Vec<_>>(),
+            [(80, "vs/0".into())]
+        );
+        assert_eq!(went(&table, &Request::get("/z")), "all");
+    }
+
+    #[test]
+    fn there_is_no_fall_through_to_a_less_specific_host() {
+        let table = compiled(
+            vec![
+                service("wide", &["*.x", "a"], vec![rule("wide", vec![])]),
+                service("narrow", &["b.x"], vec![rule("narrow", vec![on_uri(prefix("/n"))])]),
+            ],
+            true,
+        );
+        assert_eq!(went(&table, &Request::get("/n").host("b.x")), "narrow");
+        assert_eq!(went(&table, &Request::get("/").host("b.x")), "no rule");
+        assert_eq!(went(&table, &Request::get("/").host("c.x")), "wide");
+        assert_eq!(went(&table, &Request::get("/").host("other")), "no host", "two are not alone");
+    }
+
+    #[test]
+    fn a_lone_virtual_service_answers_any_host_if_it_may() {
+        let lone = |any_host| compiled(vec![service("vs", &["a", "a.example"], vec![rule("r", vec![])])], any_host);
+        let stranger = Request::get("/").host("10.0.0.1:8080");
+        assert_eq!(went(&lone(true), &stranger), "r");
+        assert_eq!(went(&lone(false), &stranger), "no host");
+    }
+
+    #[test]
+    fn the_oldest_owns_a_host_and_the_younger_keeps_its_others() {
+        let aged = |name: &str, age: Option<u64>, hosts: &[&str]| {
+            let mut service = service(name, hosts, vec![rule(name, vec![])]);
+            service.metadata.created = age.map(|age| SystemTime::UNIX_EPOCH + Duration::from_secs(age));
+            service
+        };
+        let table = compiled(
+            vec![aged("a", Some(2), &["x", "y"]), aged("c", Some(1), &["X", "*.z"]), aged("d", None, &["*.Z."])],
+            false,
+        );
+        assert_eq!(went(&table, &Request::get("/").host("x")), "c");
+        assert_eq!(went(&table, &Request::get("/").host("y")), "a");
+        assert_eq!(went(&table, &Request::get("/").host("v.z")), "d");
+        let table = compiled(vec![aged("b", None, &["x"]), aged("a", None, &["x"])], false);
+        assert_eq!(went(&table, &Request::get("/").host("x")), "a", "by name, not by place");
+    }
+
+    #[test]
+    fn blocks_for_other_ports_and_sources_are_left_out() {
+        let block = |change: fn(&mut HttpMatch)| {
+            let mut block = on_uri(prefix("/"));
+            change(&mut block);
+            block
+        };
+        let never: [fn(&mut HttpMatch); 4] = [
+            |block| block.port = Some(at(8080)),
+            |block| block.source_labels = vec![(text("app"), text("x"))],
+            |block| block.source_namespace = Some(text("x")),
+            |block| block.gateways = vec![text("other")],
+        ];
+        for change in never {
+            let table = one(vec![rule("hit", vec![block(change)]), rule("rest", vec![])]);
+            assert_eq!(went(&table, &Request::get("/")), "rest");
+        }
+        let always: [fn(&mut HttpMatch); 2] = [
+            |block| block.port = Some(at(80)),
+            |block| {
+                block.gateways = vec![text("mesh")];
+                block.source_namespace = Some(text("x"));
+            },
+        ];
+        for change in always {
+            let table = one(vec![rule("hit", vec![block(change)]), rule("rest", vec![])]);
+            assert_eq!(went(&table, &Request::get("/")), "hit");
+        }
+    }
+
+    #[test]
+    fn a_service_without_a_rule_for_the_port_leaves_the_host_to_others() {
+        let mut elsewhere = on_uri(prefix("/"));
+        elsewhere.port = Some(at(81));
+        let services = vec![
+            service("a", &["b"], vec![rule("on-81", vec![elsewhere])]),
+            service("b", &["b"], vec![rule("second", vec![])]),
+        ];
+        let options = Options { mesh_ports: vec![80, 81], any_host: false };
+        let table = compile(&resources(services), &options, &mut |wanted| {
+            format!("{} on {}", wanted.destination.host.value, wanted.listener_port)
+        });
+        let mut request = Request::get("/");
+        assert_eq!(went(&table, &request), "second on 80");
+        request.port = 81;
+        assert_eq!(went(&table, &request), "on-81 on 81");
+        request.port = 82;
+        assert_eq!(went(&table, &request), "no host");
+        assert!(table.listener(82).is_none());
+    }
+
+    #[test]
+    fn only_what_is_bound_to_the_mesh_is_served_on_its_listeners() {
+        let bound = |gateways: &[&str]| {
+            let mut service = service("vs", &["b"], vec![rule("r", vec![])]);
+            service.spec.gateways = Some(gateways.iter().map(|name| text(name)).collect());
+            went(&compiled(vec![service], false), &Request::get("/"))
+        };
+        assert_eq!(bound(&["edge"]), "no host");
+        assert_eq!(bound(&["edge", "mesh"]), "r");
+        assert_eq!(bound(&[]), "r");
+    }
+
+    #[test]
+    fn a_short_host_is_also_the_kubernetes_name_that_is_declared() {
+        let declares = |host: &str| Resource {
+            metadata: Metadata::default(),
+            spec: ServiceEntry { hosts: vec![text(host)], ..ServiceEntry::default() },
+            place: Place::default(),
+        };
+        let mut resources = resources(vec![service("vs", &["a", "b"], vec![rule("r", vec![])])]);
+        resources.service_entries =
+            vec![declares("a.default.svc.cluster.local"), declares("b.other.svc.cluster.local")];
+        let options = Options { mesh_ports: vec![80], any_host: false };
+        let table = compile(&resources, &options, &mut |wanted| wanted.destination.host.value.clone());
+        for (host, wanted) in [
+            ("a", "r"),
+            ("a.default.svc.cluster.local", "r"),
+            ("b", "r"),
+            ("b.default.svc.cluster.local", "no host"),
+            ("b.other.svc.cluster.local", "no host"),
+        ] {
+            assert_eq!(went(&table, &Request::get("/").host(host)), wanted, "{host}");
+        }
+    }
+
+    #[test]
+    fn labels_and_names_are_the_rules_or_its_place() {
+        let named = |name: &str, mut rule: HttpRoute| {
+            rule.name = Some(text(name));
+            rule
+        };
+        let block = |path: &str, name: &str| HttpMatch { name: Some(text(name)), ..on_uri(exact(path)) };
+        let table = one(vec![
+            named("first", rule("r", vec![block("/a", "one"), block("/b", "two"), on_uri(exact("/c"))])),
+            rule("r", vec![on_uri(exact("/d"))]),
+            named("", rule("r", vec![block("/e", "five")])),
+        ]);
+        for (path, label, name) in [
+            ("/a", "first", "first.one"),
+            ("/b", "first", "first.two"),
+            ("/c", "first", "first"),
+            ("/d", "vs/1", "vs/1"),
+            ("/e", "vs/2", ".five"),
+        ] {
+            let route = route(&table, path);
+            assert_eq!((&*route.rule.label, &*route.name), (label, name), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_destination_is_asked_for_once_with_its_surroundings() {
+        let mut rule = rule("b", vec![on_uri(exact("/a")), on_uri(exact("/b"))]);
+        rule.route.push(destination("c", Some(0)));
+        let mut asked = Vec::new();
+        let resources = resources(vec![service("vs", &["b", "c"], vec![rule])]);
+        compile(&resources, &Options { mesh_ports: vec![8080], any_host: true }, &mut |wanted| {
+            let host = wanted.destination.host.value.clone();
+            asked.push((host, wanted.namespace.to_owned(), wanted.listener_port, wanted.route.to_owned()));
+        });
+        let with = |host: &str| (host.to_owned(), "default".to_owned(), 8080, "vs/0".to_owned());
+        assert_eq!(asked, [with("b"), with("c")]);
+    }
+
+    #[test]
+    fn weights_are_shares_of_their_sum() {
+        let mut weighted = rule("a", vec![]);
+        weighted.route = vec![destination("a", Some(60)), destination("b", Some(30)), destination("c", None)];
+        let table = one(vec![weighted]);
+        let Action::Forward(split) = &route(&table, "/").rule.action else { panic!("not forwarded") };
+        let shares: Vec<_> = split.entries().iter().map(|entry| (entry.value.to.as_str(), entry.share)).collect();
+        assert_eq!(shares, [("a", 60.0 / 90.0), ("b", 30.0 / 90.0), ("c", 0.0)]);
+    }
+
+    fn with_hosts(rewrite: Option<&str>, rule_host: Option<&str>, own: &[Option<&str>]) -> Vec<Option<String>> {
+        let setting = |host: &str| on_request(operations(&[("Host", host)], &[], &[]));
+        let mut written = rule("b", vec![]);
+        written.headers = rule_host.and_then(setting);
+        written.rewrite =
+            rewrite.map(|authority| HttpRewrite { authority: Some(text(authority)), ..HttpRewrite::default() });
+        written.route = own
+            .iter()
+            .map(|host| HttpRouteDestination { headers: host.and_then(setting), ..destination("b", Some(1)) })
+            .collect();
+        let table = one(vec![written]);
+        targets(&table)
+            .iter()
+            .map(|target| target.host.as_ref().map(|host| host.to_str().unwrap().to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn the_rewrite_beats_the_rule_beats_the_destination_as_host() {
+        let some = |host: &str| Some(host.to_owned());
+        assert_eq!(with_hosts(None, None, &[None]), [None]);
+        assert_eq!(with_hosts(None, None, &[Some("own")]), [some("own")]);
+        assert_eq!(with_hosts(None, Some("rule"), &[Some("own")]), [some("rule")]);
+        assert_eq!(with_hosts(Some("rewrite"), Some("rule"), &[Some("own")]), [some("rewrite")]);
+        assert_eq!(with_hosts(None, Some("rule"), &[Some("own"), None]), [some("rule"), some("rule")]);
+        assert_eq!(with_hosts(None, None, &[Some("own"), None]), [some("own"), None]);
+    }
+
+    #[test]
+    fn with_one_destination_its_headers_win_with_several_the_rules() {
+        let setting = |value: &str| on_request(operations(&[("x-a", value)], &[], &[]));
+        let got = |destinations: usize| {
+            let mut written = rule("b", vec![]);
+            written.headers = setting("rule");
+            let entry = HttpRouteDestination { headers: setting("destination"), ..destination("b", Some(1)) };
+            written.route = vec![entry; destinations];
+            let table = one(vec![written]);
+            let mut headers = http::HeaderMap::new();
+            targets(&table)[0].request_headers.apply(&mut headers);
+            headers["x-a"].to_str().unwrap().to_owned()
+        };
+        assert_eq!(got(1), "destination");
+        assert_eq!(got(2), "rule");
+    }
+
+    #[test]
+    fn a_rewrite_depends_on_the_block_that_matched() {
+        let mut written = rule("b", vec![on_uri(exact("/exact/x")), on_uri(prefix("/pre")), HttpMatch::default()]);
+        written.rewrite = Some(HttpRewrite { uri: Some(text("/new")), ..HttpRewrite::default() });
+        let table = one(vec![written]);
+        for (path, wanted) in [("/exact/x?q", "/new?q"), ("/prefix?q", "/newfix?q"), ("/other", "/newother")] {
+            assert_eq!(route(&table, path).rewritten(path).as_deref(), Some(wanted));
+        }
+        assert_eq!(route(&one(vec![rule("b", vec![])]), "/").rewritten("/"), None);
+    }
+
+    #[test]
+    fn what_should_not_have_passed_validation_answers_500() {
+        let redirect = HttpRedirect { redirect_code: Some(at(300)), ..HttpRedirect::default() };
+        let mut unweighted = rule("b", vec![]);
+        unweighted.route.push(destination("c", None));
+        for invalid in [
+            HttpRoute::default(),
+            unweighted,
+            HttpRoute { redirect: Some(redirect), ..HttpRoute::default() },
+            HttpRoute { direct_response: Some(HttpDirectResponse::default()), ..HttpRoute::default() },
+            HttpRoute { route: vec![HttpRouteDestination::default()], ..HttpRoute::default() },
+        ] {
+            let answer = went(&one(vec![invalid]), &Request::get("/"));
+            assert!(answer.starts_with("500"), "{answer}");
+        }
+    }
 }

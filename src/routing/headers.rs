@@ -100,3 +100,76 @@ fn header_name(name: &str) -> Option<HeaderName> {
 fn is_authority(name: &str) -> bool {
     name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case(":authority")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::testing::operations;
+
+    fn applied(ops: &HeaderOps, headers: &[(&'static str, &'static str)]) -> Vec<(String, String)> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_static(value));
+        }
+        ops.apply(&mut map);
+        map.iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
+    fn pairs(wanted: &[(&str, &str)]) -> Vec<(String, String)> {
+        wanted.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_block_removes_then_sets_then_adds() {
+        let block = operations(&[("X-A", "s")], &[("x-a", "d"), ("x-b", "n")], &["x-A", "x-c"]);
+        let ops = HeaderOps::together(&[Some(&block)]);
+        let got = applied(&ops, &[("x-a", "1"), ("x-a", "2"), ("x-c", "1"), ("x-c", "2"), ("x-d", "k")]);
+        assert_eq!(got, pairs(&[("x-d", "k"), ("x-a", "s"), ("x-a", "d"), ("x-b", "n")]));
+    }
+
+    #[test]
+    fn together_the_later_block_wins_but_nothing_added_is_removed() {
+        let rule = operations(&[("x-a", "rule")], &[("x-b", "rule")], &["x-c"]);
+        let destination = operations(&[("x-a", "destination")], &[("x-b", "destination")], &["x-a", "x-b"]);
+        let ops = HeaderOps::together(&[Some(&rule), None, Some(&destination)]);
+        let got = applied(&ops, &[("x-a", "1"), ("x-b", "1"), ("x-c", "1")]);
+        assert_eq!(got, pairs(&[("x-a", "destination"), ("x-b", "rule"), ("x-b", "destination")]));
+    }
+
+    #[test]
+    fn in_turn_the_later_block_undoes_the_earlier() {
+        let destination = operations(&[("x-a", "destination")], &[("x-b", "destination")], &[]);
+        let rule = operations(&[("x-a", "rule")], &[], &["x-b"]);
+        let ops = HeaderOps::in_turn(&[Some(&destination), Some(&rule)]);
+        assert_eq!(applied(&ops, &[]), pairs(&[("x-a", "rule")]));
+    }
+
+    #[test]
+    fn empty_values_and_the_authority_are_left_alone() {
+        let block =
+            operations(&[("x-a", ""), ("Host", "h"), (":authority", "h")], &[("x-a", "")], &["host", ":authority"]);
+        let ops = HeaderOps::together(&[Some(&block)]);
+        assert!(ops.is_empty());
+        assert_eq!(applied(&ops, &[("x-a", "1"), ("host", "b")]), pairs(&[("x-a", "1"), ("host", "b")]));
+    }
+
+    #[test]
+    fn a_doubled_percent_sign_is_one() {
+        let ops = HeaderOps::together(&[Some(&operations(&[("x-a", "100%% or 50%%%%")], &[], &[]))]);
+        assert_eq!(applied(&ops, &[]), pairs(&[("x-a", "100% or 50%%")]));
+    }
+
+    #[test]
+    fn names_and_values_that_are_none_do_nothing() {
+        let block = operations(&[("x a", "1"), ("x-b", "a\nb"), (":path", "/")], &[], &["", ":path"]);
+        assert!(HeaderOps::together(&[Some(&block)]).is_empty());
+    }
+
+    #[test]
+    fn the_host_is_set_rather_than_added() {
+        assert_eq!(host(None), None);
+        assert_eq!(host(Some(&operations(&[("Host", "")], &[], &[]))), None);
+        assert_eq!(host(Some(&operations(&[], &[("hOst", "added")], &[]))).unwrap(), "added");
+        assert_eq!(host(Some(&operations(&[(":authority", "set")], &[("host", "added")], &[]))).unwrap(), "set");
+    }
+}

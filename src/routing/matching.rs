@@ -321,3 +321,197 @@ fn first_query_value<'r>(path_and_query: &'r str, name: &str) -> Option<&'r str>
         None => (parameter == name).then_some(""),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::rewrite::path_and_query;
+    use crate::routing::testing::{Request, at, exact, on_uri, prefix, regex, text};
+
+    type Wanted = Option<StringMatch>;
+
+    /// Whether a block matches.
+    fn matches(block: &HttpMatch, request: &Request) -> bool {
+        let mut matchers = Matchers::default();
+        matchers.push(Some(block));
+        matchers.first(path_and_query(&request.path).0, &request.view()).is_some()
+    }
+
+    fn uri_matches(uri: StringMatch, path: &str) -> bool {
+        matches(&on_uri(uri), &Request::get(path))
+    }
+
+    fn ignoring_case(uri: StringMatch) -> HttpMatch {
+        HttpMatch { ignore_uri_case: Some(at(true)), ..on_uri(uri) }
+    }
+
+    fn on_header(name: &str, wanted: Wanted) -> HttpMatch {
+        HttpMatch { headers: vec![(text(name), wanted.map(at))], ..HttpMatch::default() }
+    }
+
+    fn without_header(name: &str, wanted: Wanted) -> HttpMatch {
+        HttpMatch { without_headers: vec![(text(name), wanted.map(at))], ..HttpMatch::default() }
+    }
+
+    fn on_query(name: &str, wanted: StringMatch) -> HttpMatch {
+        HttpMatch { query_params: vec![(text(name), Some(at(wanted)))], ..HttpMatch::default() }
+    }
+
+    #[test]
+    fn an_exact_uri_is_equality_without_query_and_fragment() {
+        for (path, hit) in
+            [("/a", true), ("/a?x", true), ("/a#x", true), ("/a#?x", true), ("/a/", false), ("/A", false), ("/", false)]
+        {
+            assert_eq!(uri_matches(exact("/a"), path), hit, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_is_a_string_prefix() {
+        for (path, hit) in [("/v2", true), ("/v2example", true), ("/v2/x?y", true), ("/v", false), ("/V2", false)] {
+            assert_eq!(uri_matches(prefix("/v2"), path), hit, "{path}");
+        }
+        assert!(uri_matches(prefix(""), "*"));
+        assert!(!uri_matches(prefix("/a?"), "/a?b"), "the query is not part of it");
+    }
+
+    #[test]
+    fn a_regex_matches_the_whole_path() {
+        for (path, hit) in [("/v12/x", true), ("/v12/x?y", true), ("/v12/x/y", false), ("/a/v12/x", false)] {
+            assert_eq!(uri_matches(regex("/v[0-9]+/.|/b"), path), hit, "{path}");
+        }
+        assert!(uri_matches(regex("/v[0-9]+/.|/b"), "/b"), "anchored around the alternation");
+        assert!(uri_matches(regex(".*"), "*"));
+    }
+
+    #[test]
+    fn case_can_be_ignored_but_not_by_a_regex() {
+        assert!(matches(&ignoring_case(exact("/aBc")), &Request::get("/AbC")));
+        assert!(!matches(&ignoring_case(exact("/aBc")), &Request::get("/AbCd")));
+        assert!(matches(&ignoring_case(prefix("/aBc")), &Request::get("/AbCd")));
+        assert!(!matches(&ignoring_case(prefix("/aBc")), &Request::get("/ab")));
+        assert!(!matches(&ignoring_case(regex("/abc")), &Request::get("/ABC")));
+        assert!(!matches(&ignoring_case(prefix("/aé")), &Request::get("/aÉ")), "ASCII only, and no split character");
+    }
+
+    #[test]
+    fn without_conditions_every_path_matches() {
+        assert!(matches(&HttpMatch::default(), &Request::get("/x")));
+        assert!(matches(&on_uri(StringMatch::Present), &Request::get("/x")));
+        assert!(!matches(&HttpMatch::default(), &Request::get("*")), "the implicit prefix is `/`");
+    }
+
+    #[test]
+    fn method_scheme_and_authority_are_compared_as_sent() {
+        let block = HttpMatch { method: Some(at(regex("GET|PUT"))), ..HttpMatch::default() };
+        let mut request = Request::get("/");
+        for (method, hit) in [("GET", true), ("PUT", true), ("get", false), ("PUTS", false)] {
+            request.method = method.to_owned();
+            assert_eq!(matches(&block, &request), hit, "{method}");
+        }
+        let block = HttpMatch { scheme: Some(at(exact("https"))), ..HttpMatch::default() };
+        assert!(!matches(&block, &Request::get("/")));
+        let block = HttpMatch { authority: Some(at(exact("b"))), ..HttpMatch::default() };
+        assert!(matches(&block, &Request::get("/")));
+        assert!(!matches(&block, &Request::get("/").host("b:80")));
+        assert!(!matches(&block, &Request::get("/").host("B")));
+    }
+
+    #[test]
+    fn pseudo_headers_are_headers_and_the_path_has_its_query() {
+        assert!(matches(&on_header(":path", Some(exact("/a?b"))), &Request::get("/a?b")));
+        assert!(matches(&on_header(":method", Some(exact("GET"))), &Request::get("/")));
+        assert!(matches(&on_header(":authority", Some(prefix("b"))), &Request::get("/")));
+        assert!(matches(&on_header("Host", Some(exact("b"))), &Request::get("/")));
+        assert!(matches(&on_header(":scheme", Some(exact("http"))), &Request::get("/")));
+        assert!(!matches(&on_header(":status", None), &Request::get("/")));
+        assert!(!matches(&on_header("@request.auth.claims", None), &Request::get("/")));
+        assert!(!matches(&without_header("@request.auth.claims", None), &Request::get("/")));
+    }
+
+    #[test]
+    fn repeated_headers_are_compared_joined() {
+        let twice = Request::get("/").header("x-v", "1").header("X-V", "2");
+        assert!(matches(&on_header("X-v", Some(exact("1,2"))), &twice));
+        assert!(!matches(&on_header("x-v", Some(exact("1"))), &twice));
+        assert!(matches(&on_header("x-v", Some(exact("1"))), &Request::get("/").header("X-V", "1")));
+        let crumbs = Request::get("/").header("cookie", "a=b").header("cookie", "user=jason");
+        assert!(matches(&on_header("cookie", Some(exact("a=b; user=jason"))), &crumbs));
+    }
+
+    #[test]
+    fn a_header_may_only_have_to_be_there() {
+        for wanted in [None, Some(StringMatch::Present), Some(regex("*"))] {
+            let (with, without) = (on_header("x-a", wanted.clone()), without_header("x-a", wanted));
+            let empty = Request::get("/").header("x-a", "");
+            assert!(matches(&with, &empty) && !matches(&without, &empty));
+            assert!(!matches(&with, &Request::get("/")) && matches(&without, &Request::get("/")));
+        }
+    }
+
+    #[test]
+    fn a_missing_header_is_tested_as_empty_where_it_must_not_match() {
+        let none = Request::get("/");
+        assert!(!matches(&on_header("x-a", Some(exact(""))), &none));
+        assert!(!matches(&on_header("x-a", Some(regex(".*"))), &none));
+        assert!(matches(&without_header("x-a", Some(exact("jason"))), &none));
+        assert!(!matches(&without_header("x-a", Some(exact(""))), &none));
+        assert!(!matches(&without_header("x-a", Some(regex(".*"))), &none));
+        let other = none.clone().header("x-a", "other");
+        assert!(matches(&without_header("x-a", Some(prefix("jason"))), &other));
+        assert!(!matches(&without_header("x-a", Some(prefix("ot"))), &other));
+    }
+
+    #[test]
+    fn the_first_undecoded_value_of_a_parameter_counts() {
+        let key = |wanted| on_query("key", wanted);
+        for (path, hit) in
+            [("/?key=1&key=2", true), ("/?key=2&key=1", false), ("/?a&key=1", true), ("/?Key=1", false), ("/", false)]
+        {
+            assert_eq!(matches(&key(exact("1")), &Request::get(path)), hit, "{path}");
+        }
+        for path in ["/?key", "/?key=", "/?key&key=1", "/?a=b&key#x"] {
+            assert!(matches(&key(exact("")), &Request::get(path)), "{path}");
+            assert!(matches(&key(StringMatch::Present), &Request::get(path)), "{path}");
+        }
+        assert!(matches(&key(exact("a=b")), &Request::get("/?key=a=b")));
+        assert!(!matches(&key(exact("ab")), &Request::get("/?key=a%62")));
+        assert!(!matches(&key(regex("[0-9]+")), &Request::get("/?key=a1")));
+        assert!(!matches(&key(StringMatch::Present), &Request::get("/#?key")));
+    }
+
+    #[test]
+    fn all_conditions_of_a_block_must_hold() {
+        let block = HttpMatch { uri: Some(at(prefix("/a"))), ..on_header("x-a", Some(exact("1"))) };
+        assert!(matches(&block, &Request::get("/a").header("x-a", "1")));
+        assert!(!matches(&block, &Request::get("/a")));
+        assert!(!matches(&block, &Request::get("/b").header("x-a", "1")));
+    }
+
+    #[test]
+    fn a_broken_regex_never_matches_wherever_it_stands() {
+        for block in [
+            on_uri(regex("(")),
+            on_header("x-a", Some(regex("("))),
+            without_header("x-a", Some(regex("("))),
+            on_query("a", regex("(")),
+        ] {
+            assert!(!matches(&block, &Request::get("/?a").header("x-a", "1")));
+        }
+    }
+
+    #[test]
+    fn catch_alls_are_what_istio_calls_so() {
+        let catch_all = |block: &HttpMatch| Matchers::default().push(Some(block)).catch_all;
+        assert!(catch_all(&HttpMatch::default()));
+        assert!(catch_all(&on_uri(prefix("/"))));
+        assert!(catch_all(&on_uri(regex(".*"))));
+        assert!(!catch_all(&on_uri(exact("/"))));
+        assert!(!catch_all(&on_uri(prefix("/a"))));
+        assert!(!catch_all(&on_header("x-a", None)));
+        assert!(!catch_all(&on_query("a", exact("1"))));
+        assert!(!catch_all(&HttpMatch { method: Some(at(exact("GET"))), ..HttpMatch::default() }));
+        assert!(!catch_all(&on_header("x-a", Some(regex("(")))));
+        assert!(Matchers::default().push(None).catch_all);
+    }
+}

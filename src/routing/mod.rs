@@ -9,9 +9,13 @@ mod host;
 mod matching;
 pub mod policy;
 pub mod redirect;
+#[cfg(test)]
+mod reference;
 pub mod rewrite;
 pub mod split;
 pub mod table;
+#[cfg(test)]
+mod testing;
 
 pub use compile::{Options, Wanted, compile};
 pub use headers::HeaderOps;

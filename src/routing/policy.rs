@@ -121,3 +121,52 @@ impl RetryPolicy {
         policy
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::testing::{at, text};
+
+    fn with(conditions: &str) -> RetryPolicy {
+        let written = HttpRetry { attempts: Some(at(3)), retry_on: Some(text(conditions)), ..HttpRetry::default() };
+        RetryPolicy::new(Some(&written))
+    }
+
+    #[test]
+    fn without_retries_two_of_what_never_reached_the_application() {
+        let policy = RetryPolicy::new(None);
+        assert_eq!(policy.retries, 2);
+        assert!(policy.on.contains(RetryOn::CONNECT_FAILURE.union(RetryOn::REFUSED_STREAM)));
+        assert!(policy.on.contains(RetryOn::UNAVAILABLE.union(RetryOn::CANCELLED)));
+        assert!(!policy.on.contains(RetryOn::SERVER_ERROR) && !policy.on.contains(RetryOn::GATEWAY_ERROR));
+        assert!(policy.statuses.is_empty());
+    }
+
+    #[test]
+    fn retries_without_attempts_are_none() {
+        assert_eq!(RetryPolicy::new(Some(&HttpRetry::default())).retries, 0);
+        let negative = HttpRetry { attempts: Some(at(-1)), ..HttpRetry::default() };
+        assert_eq!(RetryPolicy::new(Some(&negative)).retries, 0);
+    }
+
+    #[test]
+    fn what_a_policy_does_not_say_is_the_default() {
+        let written = HttpRetry {
+            attempts: Some(at(5)),
+            per_try_timeout: Some(at(Duration::from_secs(1))),
+            ..HttpRetry::default()
+        };
+        let wanted =
+            RetryPolicy { retries: 5, per_try_timeout: Some(Duration::from_secs(1)), ..RetryPolicy::default() };
+        assert_eq!(RetryPolicy::new(Some(&written)), wanted);
+    }
+
+    #[test]
+    fn conditions_and_codes_replace_the_default_ones() {
+        let policy = with("5xx,503,retriable-status-codes,429");
+        assert_eq!((policy.on, policy.statuses), (RetryOn::SERVER_ERROR, vec![503, 429]));
+        let policy = with("gateway-error, reset");
+        assert_eq!(policy.on, RetryOn::GATEWAY_ERROR.union(RetryOn::RESET));
+        assert_eq!(with("").on, RetryPolicy::default().on);
+    }
+}

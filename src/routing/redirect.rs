@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderValue;
 
-use super::rewrite::{Matched, replace, split};
+use super::rewrite::{Matched, path_and_query, replace};
 use super::table::RequestView;
+use crate::config::place::Spanned;
 use crate::config::resource::virtual_service::{DerivePort, DirectBody, HttpDirectResponse, HttpRedirect};
 
 /// `directResponse`.
@@ -71,7 +72,7 @@ impl DirectResponse {
 impl Redirect {
     /// None for a code that is no redirect.
     pub(super) fn new(written: &HttpRedirect) -> Option<Self> {
-        let text = |field: &Option<crate::config::place::Spanned<String>>| {
+        let text = |field: &Option<Spanned<String>>| {
             field.as_ref().filter(|text| !text.is_empty()).map(|text| Box::from(text.as_str()))
         };
         let status = match written.redirect_code.map_or(0, |code| code.value) {
@@ -124,7 +125,7 @@ impl Redirect {
     }
 
     fn push_path(&self, location: &mut String, request: &RequestView<'_>, matched: Matched) {
-        let (path, query) = split(request.path);
+        let (path, query) = path_and_query(request.path);
         let start = location.len();
         match &self.path {
             Path::Whole(new) => {
@@ -166,5 +167,126 @@ fn default_port(scheme: &str) -> Option<u16> {
         "http" => Some(80),
         "https" => Some(443),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::testing::{Request, at, text};
+
+    fn location(redirect: &HttpRedirect, request: &Request) -> String {
+        located(redirect, request, Matched::Prefix(1))
+    }
+
+    fn located(redirect: &HttpRedirect, request: &Request, matched: Matched) -> String {
+        Redirect::new(redirect).unwrap().location(&request.view(), matched)
+    }
+
+    fn to_port(port: i64) -> HttpRedirect {
+        HttpRedirect { port: Some(at(port)), ..HttpRedirect::default() }
+    }
+
+    fn to_scheme(scheme: &str) -> HttpRedirect {
+        HttpRedirect { scheme: Some(text(scheme)), ..HttpRedirect::default() }
+    }
+
+    fn to_uri(uri: &str) -> HttpRedirect {
+        HttpRedirect { uri: Some(text(uri)), authority: Some(text("n")), ..HttpRedirect::default() }
+    }
+
+    fn over_tls(mut request: Request) -> Request {
+        request.scheme = "https".to_owned();
+        request
+    }
+
+    #[test]
+    fn what_is_not_given_is_the_requests() {
+        let redirect = HttpRedirect { authority: Some(text("new.example:81")), ..HttpRedirect::default() };
+        assert_eq!(location(&redirect, &Request::get("/a?b#c")), "http://new.example:81/a?b");
+        assert_eq!(location(&to_scheme("https"), &Request::get("/a")), "https://b/a");
+    }
+
+    #[test]
+    fn the_hosts_port_stays_unless_another_is_written_or_its_scheme_goes() {
+        let request = |host: &str| Request::get("/").host(host);
+        let derived = |port| HttpRedirect { derive_port: Some(at(port)), ..HttpRedirect::default() };
+        for (redirect, host, wanted) in [
+            (to_scheme("https"), "b:80", "https://b/"),
+            (to_scheme("https"), "b:8080", "https://b:8080/"),
+            (to_scheme("https"), "b:443", "https://b:443/"),
+            (to_scheme("http"), "b:80", "http://b:80/"),
+            (to_scheme("https"), "[::1]:80", "https://[::1]/"),
+            (to_scheme("https"), "[::1]", "https://[::1]/"),
+            (to_port(8083), "b:80", "http://b:8083/"),
+            (to_port(8083), "[::1]", "http://[::1]:8083/"),
+            (to_port(80), "b:80", "http://b:80/"),
+            (to_port(80), "b:8080", "http://b:8080/"),
+            (derived(DerivePort::FromRequestPort), "b:80", "http://b:80/"),
+            (derived(DerivePort::FromProtocolDefault), "b:8080", "http://b:8080/"),
+        ] {
+            assert_eq!(location(&redirect, &request(host)), wanted, "{redirect:?} {host}");
+        }
+        let tls = over_tls(request("b:443"));
+        assert_eq!(location(&to_scheme("http"), &tls), "http://b/");
+    }
+
+    #[test]
+    fn the_port_that_a_scheme_implies_is_not_written() {
+        let request = Request::get("/");
+        let both = |scheme: &str, port| HttpRedirect { scheme: Some(text(scheme)), ..to_port(port) };
+        assert_eq!(location(&both("https", 443), &request), "https://b/");
+        assert_eq!(location(&both("https", 80), &request), "https://b:80/");
+        assert_eq!(location(&to_port(443), &over_tls(request.clone())), "https://b/");
+        let mut elsewhere = request;
+        elsewhere.port = 8080;
+        let from_request =
+            HttpRedirect { derive_port: Some(at(DerivePort::FromRequestPort)), ..HttpRedirect::default() };
+        assert_eq!(location(&from_request, &elsewhere), "http://b:8080/");
+    }
+
+    #[test]
+    fn a_uri_replaces_the_path_and_its_own_query_wins() {
+        assert_eq!(location(&to_uri("/new"), &Request::get("/a/b?q=1")), "http://n/new?q=1");
+        assert_eq!(location(&to_uri("/new?x"), &Request::get("/a/b?q=1")), "http://n/new?x");
+        assert_eq!(location(&to_uri("example.org"), &Request::get("/x")), "http://n/example.org");
+    }
+
+    #[test]
+    fn a_prefix_is_exchanged() {
+        let redirect = HttpRedirect { prefix_rewrite: Some(text("/new")), ..HttpRedirect::default() };
+        let foo = Matched::Prefix("/foo".len());
+        assert_eq!(located(&redirect, &Request::get("/foo/bar?q"), foo), "http://b/new/bar?q");
+        assert_eq!(located(&redirect, &Request::get("/new/bar?q"), Matched::Prefix(4)), "http://b/new/bar?q");
+        assert_eq!(located(&redirect, &Request::get("/a"), Matched::Prefix(1)), "http://b/newa");
+    }
+
+    #[test]
+    fn only_five_codes_redirect() {
+        for (code, status) in [(0, 301), (301, 301), (302, 302), (303, 303), (307, 307), (308, 308)] {
+            let redirect = HttpRedirect { redirect_code: Some(at(code)), ..to_port(1) };
+            assert_eq!(Redirect::new(&redirect).unwrap().status.as_u16(), status);
+        }
+        for code in [200, 300, 304, -1] {
+            assert!(Redirect::new(&HttpRedirect { redirect_code: Some(at(code)), ..to_port(1) }).is_none());
+        }
+        assert_eq!(Redirect::new(&to_port(1)).unwrap().status, 301);
+    }
+
+    #[test]
+    fn a_direct_response_has_its_body_and_a_content_type_for_it() {
+        let written = |status, body: Option<DirectBody>| HttpDirectResponse {
+            status: at(status),
+            body: body.map(at),
+            ..HttpDirectResponse::default()
+        };
+        let hello = DirectResponse::new(&written(503, Some(DirectBody::Text("hello".to_owned())))).unwrap();
+        assert_eq!((hello.status.as_u16(), &hello.body[..]), (503, &b"hello"[..]));
+        assert_eq!(hello.content_type.unwrap(), "text/plain");
+        let bytes = DirectResponse::new(&written(200, Some(DirectBody::Bytes(vec![0, 255])))).unwrap();
+        assert_eq!(&bytes.body[..], [0, 255]);
+        assert!(DirectResponse::new(&written(404, None)).unwrap().content_type.is_none());
+        assert!(DirectResponse::new(&written(0, None)).is_none());
+        assert!(DirectResponse::new(&written(70_000, None)).is_none());
     }
 }

@@ -34,14 +34,15 @@ enum Part {
 impl PathRewrite {
     /// A regular expression with its substitution; none if it is no regular expression.
     pub(super) fn regex(pattern: &str, substitution: &str) -> Option<Self> {
-        // ASCII classes, as in RE2; the bound is the same as for match conditions.
-        let regex = RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build().ok()?;
+        // ASCII classes, as in RE2; a pattern that is not ASCII itself needs Unicode.
+        let build = |unicode| RegexBuilder::new(pattern).unicode(unicode).size_limit(2 << 20).build();
+        let regex = build(false).or_else(|_| build(true)).ok()?;
         Some(Self::Regex(Box::new((regex, Substitution::new(substitution)))))
     }
 
     /// The new path and query, or none if they are as they were. Allocates only if they change.
-    pub(super) fn apply(&self, path_and_query: &str, matched: Matched) -> Option<String> {
-        let (path, query) = split(path_and_query);
+    pub(super) fn apply(&self, target: &str, matched: Matched) -> Option<String> {
+        let (path, query) = path_and_query(target);
         match self {
             Self::Replace(new) => replace(path, query, matched, new),
             Self::Regex(rewrite) => {
@@ -76,8 +77,8 @@ pub(super) fn replace(path: &str, query: &str, matched: Matched, new: &str) -> O
 }
 
 /// Path, and query with its `?`; a fragment belongs to neither.
-pub(super) fn split(path_and_query: &str) -> (&str, &str) {
-    let whole = path_and_query.split_once('#').map_or(path_and_query, |(whole, _)| whole);
+pub(super) fn path_and_query(target: &str) -> (&str, &str) {
+    let whole = target.split_once('#').map_or(target, |(whole, _)| whole);
     whole.split_at(whole.find('?').unwrap_or(whole.len()))
 }
 
@@ -117,5 +118,68 @@ impl Substitution {
             }
         }
         new
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replaced(matched: Matched, new: &str, path: &str) -> String {
+        PathRewrite::Replace(new.into()).apply(path, matched).unwrap_or_else(|| format!("unchanged {path}"))
+    }
+
+    fn substituted(pattern: &str, new: &str, path: &str) -> Option<String> {
+        PathRewrite::regex(pattern, new).unwrap().apply(path, Matched::Whole)
+    }
+
+    #[test]
+    fn a_prefix_is_replaced_without_repairing_slashes() {
+        let foo = Matched::Prefix("/foo".len());
+        for (new, path, wanted) in [
+            ("/", "/foo/bar", "//bar"),
+            ("/", "/foo", "/"),
+            ("/x", "/foobar?a=b", "/xbar?a=b"),
+            ("/bar", "/FoO/x", "/bar/x"),
+        ] {
+            assert_eq!(replaced(foo, new, path), wanted);
+        }
+        assert_eq!(replaced(Matched::Prefix("/foo/".len()), "/x", "/foo/bar"), "/xbar");
+        assert_eq!(replaced(Matched::Prefix(1), "/v1", "/foo"), "/v1foo", "no condition is the prefix /");
+        assert_eq!(replaced(Matched::Prefix(0), "/v1", "/foo"), "/v1/foo", "an empty prefix");
+    }
+
+    #[test]
+    fn an_exact_or_regex_match_gives_up_the_whole_path_and_keeps_the_query() {
+        assert_eq!(replaced(Matched::Whole, "/b", "/a/c/d?e=f?g"), "/b?e=f?g");
+        assert_eq!(replaced(Matched::Whole, "/b", "/a#part"), "/b");
+        assert_eq!(replaced(Matched::Whole, "/b", "/a?key=value#part"), "/b?key=value");
+    }
+
+    #[test]
+    fn what_changes_nothing_gives_nothing() {
+        assert_eq!(replaced(Matched::Prefix(1), "/", "/a?b"), "unchanged /a?b");
+        assert_eq!(replaced(Matched::Prefix(9), "/", "/a"), "unchanged /a", "a block that cannot have matched");
+        assert_eq!(replaced(Matched::Prefix(2), "/", "/é"), "unchanged /é");
+        assert_eq!(substituted("x", "y", "/a?x"), None);
+        assert_eq!(substituted("a", "a", "/a?x"), None);
+    }
+
+    #[test]
+    fn a_regex_replaces_every_occurrence_with_groups() {
+        let instance = substituted("^/service/([^/]+)(/.*)$", r"\2/instance/\1", "/service/foo/v1/api?q=/service/");
+        assert_eq!(instance.as_deref(), Some("/v1/api/instance/foo?q=/service/"));
+        assert_eq!(substituted("(?i)/xxx/", "/yyy/", "/aaa/XxX/bbb").as_deref(), Some("/aaa/yyy/bbb"));
+        assert_eq!(substituted("one", "two", "/one/one").as_deref(), Some("/two/two"));
+        assert_eq!(substituted("a(b)?", r"[\0\1\\]", "/ab/a").as_deref(), Some(r"/[abb\]/[a\]"));
+        assert_eq!(substituted("a", r"\7\", "/a").as_deref(), Some(r"/\"), "a group that is not there is empty");
+        assert_eq!(substituted("x*", "-", "/a").as_deref(), Some("-/-a-"), "empty matches too");
+    }
+
+    #[test]
+    fn a_regex_that_would_break_a_character_changes_nothing() {
+        assert_eq!(substituted("é", "e", "/é/é").as_deref(), Some("/e/e"));
+        assert_eq!(substituted(r"\xC3", "x", "/é"), None);
+        assert!(PathRewrite::regex("(", "x").is_none());
     }
 }

@@ -12,6 +12,9 @@ use super::limit::LABEL_SETS;
 /// How long counters outlive their configuration: scrapers that were away must not miss the end of a version.
 const KEPT: Duration = Duration::from_secs(3600);
 
+/// How many objects get a name of their own: one place is kept for what the others are folded into.
+const ROOM: usize = LABEL_SETS - 1;
+
 /// Objects by name, in the order of their names.
 #[derive(Debug)]
 pub(super) struct Identities<K, T> {
@@ -47,7 +50,7 @@ impl<K: Ord, T> Identities<K, T> {
         if let Some(entry) = self.entries.get(&name) {
             return Some(Arc::clone(&entry.object));
         }
-        (self.entries.len() < LABEL_SETS).then(|| self.insert(name, make()))
+        (self.entries.len() < ROOM).then(|| self.insert(name, make()))
     }
 
     /// The object of that name, made if need be, whether there is room or not.
@@ -66,11 +69,11 @@ impl<K: Ord, T> Identities<K, T> {
 
     /// Whether it is worth sweeping before an object is asked for.
     pub(super) fn should_sweep(&mut self) -> bool {
-        if self.entries.len() < LABEL_SETS {
+        if self.entries.len() < ROOM {
             return false;
         }
         let due = self.patience == 0;
-        self.patience = if due { LABEL_SETS } else { self.patience - 1 };
+        self.patience = if due { ROOM } else { self.patience - 1 };
         due
     }
 
@@ -85,19 +88,24 @@ impl<K: Ord, T> Identities<K, T> {
         }
     }
 
-    /// Removes the objects that nobody holds and that have been retired for an hour, or never got into force.
-    pub(super) fn sweep(&mut self, now: Instant) -> Vec<Arc<T>> {
-        let over = |entry: &Entry<T>| match entry.state {
-            State::Resolved => true,
+    /// Removes the objects that nobody holds and that have been retired for an hour, or were never in force and never
+    /// `used`.
+    pub(super) fn sweep(&mut self, used: impl Fn(&T) -> bool, now: Instant) -> Vec<Arc<T>> {
+        let over = |entry: &mut Entry<T>| match entry.state {
             State::Configured => false,
             State::Retired(since) => now.duration_since(since) >= KEPT,
+            State::Resolved if used(&entry.object) => {
+                entry.state = State::Retired(now);
+                false
+            }
+            State::Resolved => true,
         };
-        let gone = self.entries.extract_if(.., |_, entry| over(entry) && Arc::strong_count(&entry.object) == 1);
-        let gone: Vec<_> = gone.map(|(_, entry)| entry.object).collect();
+        let unheld = |entry: &Entry<T>| Arc::strong_count(&entry.object) == 1;
+        let gone: Vec<_> = self.entries.extract_if(.., |_, entry| unheld(entry) && over(entry)).collect();
         if !gone.is_empty() {
             self.patience = 0;
         }
-        gone
+        gone.into_iter().map(|(_, entry)| entry.object).collect()
     }
 
     /// Every object and its state, ordered by name.
@@ -121,9 +129,9 @@ mod tests {
         names.configure(|_| true, start);
         names.configure(|_| false, start);
         drop(first);
-        assert!(names.sweep(start + KEPT - Duration::from_secs(1)).is_empty());
+        assert!(names.sweep(|_| false, start + KEPT - Duration::from_secs(1)).is_empty());
         assert_eq!(*names.get_or_insert("v1", || 2).unwrap(), 1);
-        assert_eq!(names.sweep(start + KEPT).len(), 1);
+        assert_eq!(names.sweep(|_| false, start + KEPT).len(), 1);
         assert_eq!(*names.get_or_insert("v1", || 3).unwrap(), 3);
     }
 
@@ -133,32 +141,35 @@ mod tests {
         let held = names.get_or_insert("v1", || 1).unwrap();
         names.configure(|_| true, start);
         names.configure(|_| false, start);
-        assert!(names.sweep(start + 2 * KEPT).is_empty(), "a request may still be running");
+        assert!(names.sweep(|_| false, start + 2 * KEPT).is_empty(), "a request may still be running");
         names.configure(|_| true, start + 2 * KEPT);
         drop(held);
-        assert!(names.sweep(start + 9 * KEPT).is_empty(), "in force");
+        assert!(names.sweep(|_| false, start + 9 * KEPT).is_empty(), "in force");
         names.configure(|_| false, start + 9 * KEPT);
-        assert!(names.sweep(start + 9 * KEPT).is_empty());
+        assert!(names.sweep(|_| false, start + 9 * KEPT).is_empty());
     }
 
     #[test]
     fn what_never_got_into_force_is_forgotten_at_once() {
         let mut names = Identities::new();
         drop(names.get_or_insert("rejected", || 1));
-        assert_eq!(names.sweep(Instant::now()).len(), 1);
+        assert!(names.sweep(|_| true, Instant::now()).is_empty(), "unless it counted something");
+        assert_eq!(names.sweep(|_| false, Instant::now() + KEPT).len(), 1);
+        drop(names.get_or_insert("rejected", || 1));
+        assert_eq!(names.sweep(|_| false, Instant::now()).len(), 1);
     }
 
     #[test]
     fn no_room_beyond_the_cap() {
         let mut names = Identities::new();
-        let held: Vec<_> = (0..LABEL_SETS).map(|n| names.get_or_insert(n, || n).unwrap()).collect();
-        assert!(names.get_or_insert(LABEL_SETS, || 0).is_none());
+        let held: Vec<_> = (0..ROOM).map(|n| names.get_or_insert(n, || n).unwrap()).collect();
+        assert!(names.get_or_insert(ROOM, || 0).is_none());
         assert_eq!(*names.get_or_insert(7, || 0).unwrap(), 7, "known names are served at the cap");
         assert!(names.should_sweep());
-        assert!(names.sweep(Instant::now()).is_empty());
+        assert!(names.sweep(|_| false, Instant::now()).is_empty());
         assert!(!names.should_sweep(), "not again for every single name");
         drop(held);
-        assert_eq!(names.sweep(Instant::now()).len(), LABEL_SETS);
-        assert!(names.get_or_insert(LABEL_SETS, || 0).is_some());
+        assert_eq!(names.sweep(|_| false, Instant::now()).len(), ROOM);
+        assert!(names.get_or_insert(ROOM, || 0).is_some());
     }
 }

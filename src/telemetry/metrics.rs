@@ -144,10 +144,7 @@ impl Metrics {
     ///
     /// What is new exists at zero from now on; what is gone loses its gauges now and its counters in an hour.
     pub fn activate(&self, active: Vec<ActiveRoute>) {
-        self.activate_at(active, Instant::now());
-    }
-
-    fn activate_at(&self, active: Vec<ActiveRoute>, now: Instant) {
+        let now = Instant::now();
         let mut registry = self.lock();
         let routes: HashSet<u64> = active.iter().map(|r| r.metrics.id).collect();
         let destinations: HashSet<u64> = active.iter().map(|r| r.metrics.destination().id).collect();
@@ -194,12 +191,8 @@ impl Metrics {
     /// Everything in Prometheus' text format (version 0.0.4), ordered by name and labels.
     #[must_use]
     pub fn render(&self) -> String {
-        self.render_at(Instant::now())
-    }
-
-    fn render_at(&self, now: Instant) -> String {
         let mut registry = self.lock();
-        registry.sweep(now);
+        registry.sweep(Instant::now());
         exposition::render(&mut registry, &self.0.reloads, &self.0.process, &self.0.scale)
     }
 
@@ -262,11 +255,11 @@ impl Registry {
     /// Forgets what is over, without taking back what it had added to folded sums.
     fn sweep(&mut self, now: Instant) {
         self.endpoints.retain(|_, (_, gauge)| gauge.strong_count() > 0);
-        for route in self.routes.sweep(now) {
+        for route in self.routes.sweep(RouteMetrics::touched, now) {
             self.requests.forget(route.id, sets::requests(&route, false));
             self.durations.forget(route.id, sets::durations(&route, false));
         }
-        for destination in self.destinations.sweep(now) {
+        for destination in self.destinations.sweep(DestinationMetrics::touched, now) {
             self.requests.forget_destination(&destination, Vec::new());
             self.durations.forget_destination(&destination, Vec::new());
             self.attempts.forget_destination(&destination, sets::attempts(&destination, false));

@@ -67,6 +67,10 @@ impl RouteMetrics {
         self.destination.finished(worker, request, place);
     }
 
+    pub(super) fn touched(&self) -> bool {
+        self.shards.iter().next().is_some()
+    }
+
     /// Requests by method and code, in that order, without those that never happened. A code outside 100–599 is 0.
     pub(super) fn requests(&self) -> Vec<(usize, u16, u64)> {
         let mut found = Vec::new();

@@ -1,0 +1,68 @@
+//! What operators ask: metrics, readiness, the configuration's state. HTTP on a thread of its own.
+//!
+//! The data plane does not know this module, and nothing here runs on a data-plane thread: a flood of requests there
+//! cannot make the probes fail, and a flood here cannot slow a request down.
+
+mod config;
+mod guard;
+mod index;
+mod probes;
+mod reply;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header;
+use axum::middleware;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+pub use config::Reloaded;
+pub use probes::Readiness;
+pub use server::serve;
+
+/// What the answers come from. The closures are called on the admin's own threads and may take their time.
+pub struct AdminState {
+    /// The body of `/metrics`.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
+    /// Names, besides `localhost` and the address listened on, that a request's `Host` may carry.
+    pub hosts: Vec<String>,
+    /// Whether the process takes traffic now.
+    pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// The configuration in force and what became of the last one looked at: the body of `/config/status`.
+    pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// The configuration in force in full: the body of `/config/dump`.
+    pub dump: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Looks at the configuration now and returns when the result is in force.
+    pub reload: Box<dyn Fn() -> Reloaded + Send + Sync>,
+}
+
+type Shared = Arc<AdminState>;
+
+/// Every resource, behind the guard. `listen` is the address that requests come in at.
+fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
+    let hosts = Arc::new(guard::Hosts::new(listen, &state.hosts));
+    Router::new()
+        .route("/", get(index::index))
+        .route("/metrics", get(metrics))
+        .route("/ready", get(probes::ready))
+        .route("/live", get(probes::live))
+        .route("/config/status", get(config::status))
+        .route("/config/dump", get(config::dump))
+        .route("/config/reload", post(config::reload))
+        .fallback(reply::not_found)
+        .method_not_allowed_fallback(reply::method_not_allowed)
+        .with_state(state)
+        .layer(middleware::from_fn_with_state(hosts, guard::guard))
+}
+
+async fn metrics(State(state): State<Shared>) -> Response {
+    let text = reply::blocking(move || (state.metrics)()).await;
+    text.map_or_else(IntoResponse::into_response, |text| {
+        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    })
+}

@@ -1,0 +1,43 @@
+//! Answers that several resources share: errors as JSON, work that may block.
+
+use axum::Json;
+use axum::http::{Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+
+/// An error as a person and a script can read it: `{"error": "<word>", "message": "<sentence>"}`.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    status: StatusCode,
+    error: &'static str,
+    message: String,
+}
+
+impl Refusal {
+    pub(super) fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
+        Self { status, error, message: message.into() }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.status, Json(json!({ "error": self.error, "message": self.message }))).into_response()
+    }
+}
+
+pub(super) async fn not_found(uri: Uri) -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "not_found", format!("no resource at {}; GET / lists them", uri.path()))
+}
+
+pub(super) async fn method_not_allowed(method: Method, uri: Uri) -> Refusal {
+    let message = format!("{} does not take {method}; the header allow says what it takes", uri.path());
+    Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
+}
+
+/// Runs `work` where it may block, so that probes are answered meanwhile.
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| {
+        tracing::error!(%error, "an admin request failed");
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the request failed; the log says more")
+    })
+}

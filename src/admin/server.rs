@@ -1,0 +1,127 @@
+//! The admin's thread: accepts connections and serves the resources on them. It knows nothing of what they say.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::guard::Peer;
+use super::{AdminState, routes};
+
+/// Connections served at a time; the next ones wait to be accepted.
+const CONNECTIONS: usize = 16;
+/// How long a head may take to arrive, and how long a connection may be silent between requests.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// After this long a connection is closed at the end of its request, so that none can be held for ever.
+const CONNECTION_AGE: Duration = Duration::from_secs(60);
+/// How long that request may still take; the same at the end of the process.
+const LAST_REQUEST: Duration = Duration::from_secs(30);
+/// How long to wait for the last requests when the process ends.
+const GRACE: Duration = Duration::from_secs(1);
+/// How long to wait when the system has no room for another connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves the admin resources on `listener`, on a thread of its own, until `shutdown` is done. The thread ends at most
+/// two seconds later.
+///
+/// # Errors
+/// When the listener cannot be used or the thread cannot be started.
+pub fn serve(
+    listener: std::net::TcpListener,
+    state: AdminState,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    listener.set_nonblocking(true)?;
+    let listen = listener.local_addr()?;
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("admin-blocking")
+        .max_blocking_threads(4)
+        .build()?;
+    let listener = {
+        let _within = runtime.enter();
+        TcpListener::from_std(listener)?
+    };
+    let router = routes(Arc::new(state), listen);
+    thread::Builder::new().name("admin".to_owned()).spawn(move || {
+        runtime.block_on(run(listener, router, shutdown));
+        runtime.shutdown_timeout(GRACE);
+    })
+}
+
+async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+    let (stop, stopped) = watch::channel(());
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let accepted = async {
+            let permit = Arc::clone(&permits).acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            () = &mut shutdown => break,
+            accepted = accepted => accepted,
+            Some(_) = connections.join_next() => continue,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let (router, stopped) = (router.clone(), stopped.clone());
+                connections.spawn(async move {
+                    connection(stream, peer, router, stopped).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the admin port cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    drop(stop);
+    let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
+}
+
+async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stopped: watch::Receiver<()>) {
+    let resources = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        resources.call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(64 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        result = &mut connection => Some(result),
+        _ = stopped.changed() => None,
+        () = tokio::time::sleep(CONNECTION_AGE) => None,
+    };
+    let result = match ended {
+        Some(result) => result,
+        None => {
+            connection.as_mut().graceful_shutdown();
+            tokio::time::timeout(LAST_REQUEST, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, %peer, "an admin connection broke");
+    }
+}

@@ -1,0 +1,84 @@
+//! One proxy as a whole process: what it prints, which signals it obeys, how it exits.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::interval;
+
+use super::Options;
+use super::serve::{Running, start};
+use crate::control::Trigger;
+
+/// Something had to be cut off at the end.
+const CUT_OFF: u8 = 3;
+
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hang_up: Signal,
+}
+
+/// Runs a proxy until a signal ends it. SIGTERM: drain; SIGINT: drain without waiting for balancers; a second one of either:
+/// now. SIGHUP: read the configuration again. Exit code 0, 3 if requests were cut off, 1 if a worker died.
+///
+/// # Errors
+/// It could not start: what to tell the operator.
+pub fn run(options: Options) -> Result<ExitCode, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("error: cannot start: {error}"))?;
+    runtime.block_on(async {
+        // Before anything listens: a signal that comes early must not kill.
+        let mut signals = Signals::install().map_err(|error| format!("error: cannot handle signals: {error}"))?;
+        let drain_timeout = options.drain_timeout;
+        let running = start(options)?;
+        for listener in &running.listeners {
+            println!("listener {}://{}", listener.scheme.name(), listener.local);
+        }
+        println!("admin http://{}", running.admin);
+        let Some(at_once) = signals.wait_for_end(&running).await else {
+            tracing::error!("a worker thread has died; this is a mistake in serin");
+            return Ok(ExitCode::FAILURE);
+        };
+        tracing::info!("draining");
+        let cut_off = tokio::select! {
+            cut_off = running.drain(drain_timeout, at_once) => cut_off,
+            () = signals.any_end() => {
+                tracing::warn!("second signal: ending now");
+                return Ok(ExitCode::from(CUT_OFF));
+            }
+        };
+        tracing::info!(cut_off, "drained");
+        Ok(if cut_off == 0 { ExitCode::SUCCESS } else { ExitCode::from(CUT_OFF) })
+    })
+}
+
+impl Signals {
+    fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Serves until a signal ends it; true if it is in a hurry. None: a worker has died.
+    async fn wait_for_end(&mut self, running: &Running) -> Option<bool> {
+        let mut health = interval(Duration::from_secs(1));
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return Some(false),
+                _ = self.interrupt.recv() => return Some(true),
+                _ = self.hang_up.recv() => running.reload_soon(Trigger::Signal),
+                _ = health.tick() => if !running.is_healthy() { return None },
+            }
+        }
+    }
+
+    async fn any_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
