@@ -1,10 +1,13 @@
 //! The command line: one file per command. Each parses its arguments, calls what does the work, and prints.
 
+pub mod admin_client;
 pub mod echo;
+pub mod reload;
 pub mod run;
+pub mod status;
 pub mod values;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -21,7 +24,9 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Echo(echo::Echo),
+    Reload(reload::Reload),
     Run(Box<run::Run>),
+    Status(status::Status),
 }
 
 impl Cli {
@@ -29,7 +34,9 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         match self.command {
             Command::Echo(echo) => echo.run(),
+            Command::Reload(reload) => reload.run(),
             Command::Run(run) => run.run(),
+            Command::Status(status) => status.run(),
         }
     }
 }
@@ -42,4 +49,15 @@ pub fn start_logging() {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
     // Only the first subscriber of a process counts; a second call changes nothing.
     let _ = lines.try_init();
+}
+
+/// Prints a result. A reader that went away needs no word.
+fn print(text: &str) {
+    let _ = stdout().write_all(text.as_bytes());
+}
+
+/// Says why a command could not do its work: status 2.
+fn fail(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(2)
 }
