@@ -3,10 +3,13 @@
 
 mod decode;
 pub mod diagnostic;
+pub mod edit;
 mod files;
 pub mod load;
 mod path;
 pub mod place;
+pub mod quick;
+pub mod render;
 pub mod resource;
 pub mod settings;
 mod text;

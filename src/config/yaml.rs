@@ -29,7 +29,7 @@ const MAX_BROKEN: usize = 20;
 pub(crate) struct Node<'t> {
     /// Where it begins. A list or an object covers one character.
     pub(crate) place: Place,
-    /// The last line that may belong to it.
+    /// The last line that belongs to it.
     pub(crate) last_line: u32,
     /// What it is.
     pub(crate) data: Data<'t>,
@@ -278,11 +278,20 @@ impl<'t> Reader<'t> {
 
     fn end(&mut self, span: Span) -> Result<(), Stop> {
         let Some(Open { place, anchor, size, height, held }) = self.open.pop() else { return Ok(()) };
-        let end = self.place(span);
-        let last_line = if end.column == 1 && end.line > place.line { end.line - 1 } else { end.line };
         let data = match held {
             Held::List(items) => Data::List(items),
             Held::Object { entries, merges, .. } => Data::Object(self.object(entries, merges)),
+        };
+        // Only the end of a flow collection is written; a block ends with what is in it.
+        let end = if span.is_empty() { place.line } else { self.place(span).line };
+        let inner = match &data {
+            Data::Scalar { .. } => None,
+            Data::List(items) => items.iter().map(|item| item.last_line).max(),
+            Data::Object(entries) => entries.iter().map(|entry| entry.value.last_line).max(),
+        };
+        let last_line = match &data {
+            Data::Object(_) => end.max(inner.unwrap_or(0)),
+            _ => inner.unwrap_or(end),
         };
         self.finish(Node { place, last_line, data }, anchor, size, height)
     }
@@ -305,7 +314,8 @@ impl<'t> Reader<'t> {
                 style == ScalarStyle::Plain
             }
         };
-        let last_line = self.at(&span.end, 1).line;
+        let end = self.at(&span.end, 1);
+        let last_line = if end.column == 1 && end.line > place.line { end.line - 1 } else { end.line };
         self.finish(Node { place, last_line, data: Data::Scalar { text, plain } }, anchor, 1, 0)
     }
 
