@@ -9,6 +9,7 @@ use std::str::FromStr;
 use clap::Args;
 use serde::Serialize;
 
+use crate::config::diagnostic::Kind;
 use crate::config::edit::{self, Edited};
 use crate::config::load::{self, Loaded, Read, Source};
 use crate::config::render;
@@ -91,19 +92,18 @@ impl SetWeight {
             return Err(Refusal::Unable(format!("error: {}: no such file or folder", self.path.display())));
         }
         let before = load::load(load::read(std::slice::from_ref(&self.path), false), &settings);
-        if !before.is_valid() {
-            return Err(Refusal::No(errors(&before) + "\nerror: nothing was changed: these errors come first"));
-        }
         let weights: Vec<_> = self.weights.iter().map(|one| (one.name.clone(), one.weight)).collect();
         let edited = edit::set_weights(&before, self.route.as_deref(), &weights)
-            .map_err(|message| Refusal::No(format!("error: {message}")))?;
+            .map_err(|message| Refusal::No(format!("{}error: {message}", syntax_errors(&before))))?;
         let path = before.sources[edited.file].path.clone();
         let old = before.sources[edited.file].text.clone();
         let mut sources = before.sources;
         sources[edited.file] = Source { path: path.clone(), text: edited.text.as_str().into() };
         let after = load::load(Read { sources, problems: Vec::new() }, &settings);
         if !after.is_valid() {
-            return Err(Refusal::No(errors(&after) + "\nerror: nothing was changed: these weights would be refused"));
+            return Err(Refusal::No(
+                errors(&after) + "\nerror: nothing was changed: with these weights the configuration is refused",
+            ));
         }
         if *old != *edited.text {
             write(&path, &old, &edited.text)
@@ -111,6 +111,12 @@ impl SetWeight {
         }
         Ok(if self.json { json(&path, &edited) } else { people(&path, &edited) })
     }
+}
+
+/// What kept the route from being found, perhaps.
+fn syntax_errors(loaded: &Loaded) -> String {
+    let unread = loaded.diagnostics.iter().filter(|diagnostic| diagnostic.kind == Kind::Syntax);
+    unread.map(|diagnostic| render::one(&loaded.sources, diagnostic, false) + "\n").collect()
 }
 
 fn errors(loaded: &Loaded) -> String {

@@ -98,6 +98,7 @@ fn check(read: Read, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) ->
             let place = Place { file, ..Place::default() };
             let help = "it is being written, or was emptied by mistake; delete it if nothing is to be served";
             diagnostics.push(Diagnostic::error(Kind::Syntax, place, "empty file").help(help));
+            doubtful = true;
             continue;
         }
         let broken = yaml::read(&source.text, file, &mut |node| decoder.document(&node));
