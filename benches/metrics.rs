@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use divan::Bencher;
 use http::Method;
-use serin::telemetry::{ActiveRoute, AttemptResult, Buckets, Connection, Finished, Metrics, RouteMetrics, Worker};
+use serin::telemetry::{ActiveRoute, AttemptResult, Buckets, Finished, Metrics, RouteMetrics, Worker};
 
 fn main() {
     divan::main();
@@ -17,16 +17,12 @@ fn main() {
 fn record(route: &RouteMetrics, worker: Worker, draw: u64) {
     let destination = route.destination();
     destination.started(worker);
-    destination.connections(worker, Connection::Idle, -1);
-    destination.connections(worker, Connection::Active, 1);
     let upstream = Duration::from_nanos(200_000 + draw % 20_000_000);
-    let status = if draw % 50 == 0 { 503 } else { 200 };
+    let status = if draw.is_multiple_of(50) { 503 } else { 200 };
     destination.upstream_duration(worker, upstream);
     destination.attempt(worker, AttemptResult::Status(status));
-    destination.connections(worker, Connection::Active, -1);
-    destination.connections(worker, Connection::Idle, 1);
     let duration = upstream + Duration::from_micros(30);
-    let method = if draw % 4 == 0 { &Method::POST } else { &Method::GET };
+    let method = if draw.is_multiple_of(4) { &Method::POST } else { &Method::GET };
     route.finished(worker, &Finished { method, status, flag: None, duration, bytes_in: 0, bytes_out: 64 });
     destination.ended(worker);
 }
@@ -40,7 +36,7 @@ fn routes(metrics: &Metrics, count: usize) -> Vec<Arc<RouteMetrics>> {
 }
 
 /// One request, on one of this many routes.
-#[divan::bench(args = [2, 200])]
+#[divan::bench(args = [2, 200], sample_size = 10_000)]
 fn request(bencher: Bencher, count: usize) {
     let metrics = Metrics::new(4, Buckets::Fine);
     let routes = routes(&metrics, count);

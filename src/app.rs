@@ -11,8 +11,8 @@ use std::time::Duration;
 use crate::config::settings::{Listeners, Settings};
 use crate::proxy::Limits;
 
-pub use descriptors::connections_allowed;
 pub use crate::control::Inputs;
+pub use descriptors::connections_allowed;
 pub use process::run;
 pub use serve::{Running, start};
 

@@ -1,5 +1,6 @@
 //! Serin.
 
+pub mod admin;
 pub mod app;
 pub mod cli;
 pub mod config;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
@@ -15,7 +15,7 @@ use crate::config::services::{Address, Service, Services};
 use crate::config::settings::Settings;
 use crate::config::traffic::{Policy, Traffic};
 use crate::routing::{self, Action, RouteTable, Wanted};
-use crate::telemetry::{Metrics, RouteMetrics, SnapshotToken};
+use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, RouteMetrics, SnapshotToken};
 use crate::upstream::cluster::ClusterPolicy;
 use crate::upstream::{Balance, Cluster, ClusterSpec, EndpointSpec, Registry, Target};
 
@@ -41,6 +41,8 @@ pub struct Snapshot {
     /// The decision.
     pub routes: RouteTable<Destination>,
     clusters: Vec<Arc<Cluster>>,
+    versions: Vec<Arc<DestinationMetrics>>,
+    endpoints: Mutex<Vec<Arc<EndpointMetrics>>>,
     _alive: SnapshotToken,
 }
 
@@ -48,6 +50,24 @@ impl Snapshot {
     /// Every cluster, once.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
         &self.clusters
+    }
+
+    /// Counts connections and looks at endpoints, for the gauges that are about to be shown.
+    pub fn show_connections(&self, metrics: &Metrics) {
+        let mut counts: HashMap<(&str, &str), (usize, usize)> = HashMap::new();
+        let mut gauges = Vec::new();
+        for (cluster, version) in self.clusters.iter().zip(&self.versions) {
+            let (active, idle) = counts.entry((version.app(), version.version())).or_default();
+            for endpoint in cluster.endpoints().endpoints() {
+                *active += endpoint.active() as usize;
+                *idle += endpoint.idle();
+                let gauge = metrics.endpoint(version.app(), version.version(), endpoint.name());
+                gauge.set_healthy(endpoint.is_reachable());
+                gauges.push(gauge);
+            }
+            version.set_connections(*active, *idle);
+        }
+        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
     /// Every destination with its share, for each rule that forwards.
@@ -113,8 +133,10 @@ impl Builder {
             any_host: !self.settings.strict_hosts && resources.virtual_services.len() == 1,
         };
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
-        let clusters = clusters.known.into_values().map(|known| known.cluster).collect();
-        Snapshot { generation, routes, clusters, _alive: self.metrics.reloads().snapshot() }
+        let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
+        let (clusters, versions) = clusters.known.into_values().map(version).unzip();
+        let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
+        Snapshot { generation, routes, clusters, versions, endpoints, _alive }
     }
 
     /// A snapshot without a route: what is in force before the first configuration.

@@ -21,16 +21,14 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
-use crate::telemetry::Metrics;
-
 pub use config::Reloaded;
 pub use probes::Readiness;
 pub use server::serve;
 
 /// What the answers come from. The closures are called on the admin's own threads and may take their time.
 pub struct AdminState {
-    /// What `/metrics` shows.
-    pub metrics: Metrics,
+    /// The body of `/metrics`.
+    pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Names, besides `localhost` and the address listened on, that a request's `Host` may carry.
     pub hosts: Vec<String>,
     /// Whether the process takes traffic now.
@@ -63,7 +61,7 @@ fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
 }
 
 async fn metrics(State(state): State<Shared>) -> Response {
-    let text = reply::blocking(move || state.metrics.render()).await;
+    let text = reply::blocking(move || (state.metrics)()).await;
     text.map_or_else(IntoResponse::into_response, |text| {
         ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
     })

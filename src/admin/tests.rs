@@ -40,7 +40,10 @@ impl Admin {
         let (reloads, readiness) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(1)));
         let (counted, asked) = (Arc::clone(&reloads), Arc::clone(&readiness));
         let state = AdminState {
-            metrics: Metrics::new(1, Buckets::Fine),
+            metrics: {
+                let metrics = Metrics::new(1, Buckets::Fine);
+                Box::new(move || metrics.render())
+            },
             hosts: vec!["serin.internal".to_owned()],
             readiness: Box::new(move || match asked.load(SeqCst) {
                 0 => Readiness::Starting,

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 
-use super::serve::{Running, start};
 use super::Options;
+use super::serve::{Running, start};
 use crate::control::Trigger;
 
 /// Something had to be cut off at the end.

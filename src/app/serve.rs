@@ -14,7 +14,7 @@ use crate::admin::{self, AdminState, Readiness, Reloaded};
 use crate::config::load::Loaded;
 use crate::config::place::Place;
 use crate::config::settings::{Listeners, Settings};
-use crate::control::{FileWatch, Inputs, Outcome, Publisher, Trigger};
+use crate::control::{Inputs, Outcome, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Room, Scheme, Shared, Worker, WorkerHandle, bind};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots};
@@ -43,7 +43,6 @@ pub struct Running {
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
     admin_thread: JoinHandle<()>,
-    watch: Option<FileWatch>,
 }
 
 /// Starts a proxy. When this returns, every listener accepts and `/ready` says yes (unless it waits for a configuration).
@@ -54,7 +53,8 @@ pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, listeners, workers, .. } = &options;
     let metrics = Metrics::new(*workers, Buckets::default());
     let registry = Arc::new(Registry::new(*workers));
-    let resolver = Resolver::start(Arc::clone(&registry), system_lookup).map_err(|error| failed("start a thread", &error))?;
+    let resolver =
+        Resolver::start(Arc::clone(&registry), system_lookup).map_err(|error| failed("start a thread", &error))?;
     let resolver = Arc::new(resolver);
     let sockets = bind_all(listeners, *workers)?;
     let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error))?;
@@ -65,7 +65,12 @@ pub fn start(options: Options) -> Result<Running, String> {
     let snapshots = Arc::new(Snapshots::new(builder.empty()));
     let shutdown = Arc::new(Shutdown::default());
     let dump = Arc::new(Mutex::new(Value::Null));
-    let install = Installer { builder, snapshots: Arc::clone(&snapshots), resolver: Arc::clone(&resolver), dump: Arc::clone(&dump) };
+    let install = Installer {
+        builder,
+        snapshots: Arc::clone(&snapshots),
+        resolver: Arc::clone(&resolver),
+        dump: Arc::clone(&dump),
+    };
     let install = Box::new(move |loaded: &Loaded, generation| {
         install.install(loaded, generation);
         Ok(())
@@ -74,7 +79,9 @@ pub fn start(options: Options) -> Result<Running, String> {
     if let Outcome::Rejected { .. } = publisher.start()
         && !options.wait_for_config
     {
-        return Err("error: there is no valid configuration to start with (--wait-for-config would wait for one)".to_owned());
+        return Err(
+            "error: there is no valid configuration to start with (--wait-for-config would wait for one)".to_owned()
+        );
     }
     resolver.settle(FIRST_LOOKUP);
 
@@ -87,15 +94,13 @@ pub fn start(options: Options) -> Result<Running, String> {
         shutdown: shutdown.listen(),
     };
     let workers = start_workers(*workers, &shared, sockets, options.limits.max_connections)?;
-    let state = admin_state(&publisher, &metrics, &shutdown, dump);
+    let shown = (metrics.clone(), Arc::clone(&shared.snapshots));
+    let state = admin_state(&publisher, shown, &shutdown, dump);
     let mut end = shutdown.listen();
     let ended = async move { end.reached(Stage::Aborted).await };
-    let admin_thread = admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
-    let watch = match inputs {
-        Inputs::Paths { .. } => Some(FileWatch::start(publisher.clone()).map_err(|error| failed("watch the files", &error))?),
-        Inputs::Text(_) => None,
-    };
-    Ok(Running { listeners, admin: admin_address, publisher, metrics, shutdown, workers, admin_thread, watch })
+    let admin_thread =
+        admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
+    Ok(Running { listeners, admin: admin_address, publisher, metrics, shutdown, workers, admin_thread })
 }
 
 /// Puts a valid configuration in force.
@@ -166,7 +171,6 @@ impl Running {
 
     fn end(self) -> usize {
         self.shutdown.enter(Stage::Aborted);
-        drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
         // The admin thread ends by the same signal; a panic in it was logged where it happened.
         let _ = self.admin_thread.join();
@@ -190,11 +194,19 @@ fn start_workers(
     started.map_err(|error| failed("start a worker", &error))
 }
 
-fn admin_state(publisher: &Publisher, metrics: &Metrics, shutdown: &Arc<Shutdown>, dump: Arc<Mutex<Value>>) -> AdminState {
+fn admin_state(
+    publisher: &Publisher,
+    (metrics, snapshots): (Metrics, Arc<Snapshots>),
+    shutdown: &Arc<Shutdown>,
+    dump: Arc<Mutex<Value>>,
+) -> AdminState {
     let (of_readiness, of_status, of_reload) = (publisher.clone(), publisher.clone(), publisher.clone());
     let stage = shutdown.listen();
     AdminState {
-        metrics: metrics.clone(),
+        metrics: Box::new(move || {
+            snapshots.current().show_connections(&metrics);
+            metrics.render()
+        }),
         hosts: Vec::new(),
         readiness: Box::new(move || match stage.stage() {
             Stage::Running if of_readiness.status().generation == 0 => Readiness::Starting,
@@ -217,7 +229,11 @@ fn admin_state(publisher: &Publisher, metrics: &Metrics, shutdown: &Arc<Shutdown
 fn bind_all(listeners: &Listeners, workers: usize) -> Result<Vec<(Bound, Vec<StdListener>)>, String> {
     let mut bound = Vec::with_capacity(listeners.mesh.len());
     for wanted in &listeners.mesh {
-        let local = listeners.port_map.iter().find(|(port, _)| *port == wanted.port()).map_or(wanted.port(), |(_, local)| *local);
+        let local = listeners
+            .port_map
+            .iter()
+            .find(|(port, _)| *port == wanted.port())
+            .map_or(wanted.port(), |(_, local)| *local);
         let address = SocketAddr::new(wanted.ip(), local);
         let (local, sockets) = bind(address, workers).map_err(|error| taken(address, &error))?;
         let port = if wanted.port() == 0 { local.port() } else { wanted.port() };
@@ -235,8 +251,12 @@ fn ports(sockets: &[(Bound, Vec<StdListener>)]) -> Vec<u16> {
 
 fn taken(address: SocketAddr, error: &io::Error) -> String {
     let help = match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there; choose another port with --listen, --admin or --port-map",
-        io::ErrorKind::PermissionDenied => "ports below 1024 need privileges; --port-map 80=8080 serves port 80 on 8080",
+        io::ErrorKind::AddrInUse => {
+            "another process listens there; choose another port with --listen, --admin or --port-map"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need privileges; --port-map 80=8080 serves port 80 on 8080"
+        }
         _ => "choose an address of this host with --listen or --admin",
     };
     format!("error: cannot listen on {address}: {error}\n  = help: {help}")

@@ -38,7 +38,8 @@ impl Cli {
 pub fn start_logging() {
     let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
     // Only the first subscriber of a process counts; a second call changes nothing.
     let _ = lines.try_init();
 }

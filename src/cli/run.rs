@@ -130,7 +130,8 @@ impl Run {
             let text = quick::yaml(&self.upstream, &self.split).map_err(|message| format!("error: {message}"))?;
             match self.write {
                 Some(path) => {
-                    std::fs::write(&path, text).map_err(|error| format!("error: cannot write {}: {error}", path.display()))?;
+                    std::fs::write(&path, text)
+                        .map_err(|error| format!("error: cannot write {}: {error}", path.display()))?;
                     Inputs::Paths { paths: vec![path], recursive: false }
                 }
                 None => Inputs::Text(text),

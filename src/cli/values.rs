@@ -55,7 +55,9 @@ pub fn parse_port_map(text: &str) -> Result<(u16, u16), String> {
 /// `VERSION=HOST:PORT`.
 pub fn parse_upstream(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
-        Some((version, address)) if !version.is_empty() && address.contains(':') => Ok((version.to_owned(), address.to_owned())),
+        Some((version, address)) if !version.is_empty() && address.contains(':') => {
+            Ok((version.to_owned(), address.to_owned()))
+        }
         _ => Err("wanted a version and an address, such as v1=localhost:8081".to_owned()),
     }
 }
@@ -106,7 +108,10 @@ mod tests {
     #[test]
     fn endpoints() {
         let endpoint = parse_endpoint("a.b/v2=[::1]:80").unwrap();
-        assert_eq!((endpoint.host.as_str(), endpoint.subset.as_deref(), endpoint.address.as_str(), endpoint.port), ("a.b", Some("v2"), "::1", 80));
+        assert_eq!(
+            (endpoint.host.as_str(), endpoint.subset.as_deref(), endpoint.address.as_str(), endpoint.port),
+            ("a.b", Some("v2"), "::1", 80)
+        );
         assert_eq!(parse_endpoint("a=b:1").unwrap().subset, None);
         for bad in ["a", "a=b", "=b:1", "a/=b:1", "a=:1", "a=b:x", "a=b:70000"] {
             assert!(parse_endpoint(bad).is_err(), "{bad}");

@@ -11,7 +11,7 @@ use super::path;
 use super::place::Place;
 use super::resource::Resources;
 use super::settings::Settings;
-use super::{text, yaml};
+use super::{text, validate, yaml};
 
 pub use super::files::{Read, read};
 
@@ -78,8 +78,11 @@ pub fn parse(sources: Vec<Source>) -> Loaded {
 }
 
 /// Understands and checks what was read.
-pub fn load(read: Read, _settings: &Settings) -> Loaded {
-    check(read, |_, _| Vec::new())
+pub fn load(read: Read, settings: &Settings) -> Loaded {
+    check(read, |resources, whole| {
+        let references = settings.references && whole;
+        validate::check(resources, &Settings { references, ..settings.clone() })
+    })
 }
 
 /// Understands what was read, then lets `rules` look at it (and whether references may be judged), and puts both together.

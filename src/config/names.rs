@@ -157,11 +157,22 @@ fn is_qualified(text: &str) -> bool {
 }
 
 /// The candidate that was probably meant by what was typed: the nearest one, if it is near.
+/// Names that differ in digits only, such as `v1` and `v2`, are meant as they are.
 pub fn nearest<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let allowed = 1 + typed.len().min(24) / 4;
+    within(typed, candidates, 1 + typed.len().min(24) / 4)
+}
+
+/// The candidate that was almost certainly meant: one slip of the pen away, or two in a long name.
+pub fn misspelt<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    within(typed, candidates, if typed.len() < 8 { 1 } else { 2 })
+}
+
+fn within<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>, allowed: usize) -> Option<&'a str> {
+    let letters = |text: &'a str| text.bytes().filter(|byte| !byte.is_ascii_digit());
+    let versions = |candidate: &'a str| letters(candidate).eq(typed.bytes().filter(|byte| !byte.is_ascii_digit()));
     candidates
         .into_iter()
-        .filter(|candidate| *candidate != typed && candidate.len().abs_diff(typed.len()) <= allowed)
+        .filter(|candidate| candidate.len().abs_diff(typed.len()) <= allowed && !versions(candidate))
         .map(|candidate| (strsim::osa_distance(typed, candidate), candidate))
         .filter(|(distance, _)| *distance <= allowed)
         .min()
@@ -240,7 +251,11 @@ mod tests {
     fn the_nearest_name_is_offered_only_when_it_is_near() {
         let hosts = ["product-service", "reviews", "v1"];
         assert_eq!(nearest("prodcut-service", hosts), Some("product-service"));
-        assert_eq!(nearest("v2", hosts), Some("v1"));
+        assert_eq!(nearest("vi", hosts), Some("v1"));
+        assert_eq!(nearest("v2", hosts), None);
         assert_eq!(nearest("ratings-service", hosts), None);
+        assert_eq!(misspelt("reveiws", hosts), Some("reviews"));
+        assert_eq!(misspelt("previewss", hosts), Some("reviews"));
+        assert_eq!(misspelt("review.it", hosts), None);
     }
 }

@@ -40,9 +40,9 @@ pub struct Policy<'a> {
     pub retry_budget: Option<&'a RetryBudget>,
 }
 
-/// The order of resources for one host: the oldest first, those without a date last, then by name and namespace.
+/// The order of resources for one host: those without a date, then the oldest first; then by name and namespace.
 pub fn seniority(metadata: &Metadata) -> impl Ord + '_ {
-    (metadata.created.is_none(), metadata.created, metadata.name.as_str(), metadata.namespace.as_str())
+    (metadata.created, metadata.name.as_str(), metadata.namespace.as_str())
 }
 
 impl<'a> Traffic<'a> {

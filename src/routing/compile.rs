@@ -1,6 +1,8 @@
 //! From resources as written to the table that requests consult. Expects what passed validation; what did not becomes a rule
 //! that never matches or answers 500.
 
+use std::borrow::Cow;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use http::header::HeaderValue;
@@ -50,9 +52,11 @@ pub fn compile<D>(
     destination: &mut dyn FnMut(Wanted<'_>) -> D,
 ) -> RouteTable<D> {
     let services = in_order(resources);
+    let declared = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
+    let declared: HashSet<&str> = declared.map(|host| host.as_str()).collect();
     let mut listeners = Vec::new();
     for port in &options.mesh_ports {
-        let mut compiler = Compiler { port: *port, destination };
+        let mut compiler = Compiler { port: *port, declared: &declared, destination };
         listeners.push((*port, compiler.mesh(&services, options.any_host)));
     }
     RouteTable::new(listeners)
@@ -73,6 +77,8 @@ fn in_order(resources: &Resources) -> Vec<&Resource<VirtualService>> {
 /// Compiles for one listener.
 struct Compiler<'c, D> {
     port: u16,
+    /// The hosts that ServiceEntries declare.
+    declared: &'c HashSet<&'c str>,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -82,7 +88,8 @@ impl<D> Compiler<'_, D> {
         let mut index = HostIndex::default();
         let mut virtual_hosts = Vec::new();
         for service in services.iter().filter(|service| is_bound(service, MESH)) {
-            let free: Vec<_> = service.spec.hosts.iter().filter(|host| !index.contains(host)).collect();
+            let mut free = self.hosts(service);
+            free.retain(|host| !index.contains(host));
             if free.is_empty() {
                 continue;
             }
@@ -90,12 +97,25 @@ impl<D> Compiler<'_, D> {
             let Some(virtual_host) = self.virtual_host(service, MESH) else { continue };
             let number = u32::try_from(virtual_hosts.len()).expect("there are fewer VirtualServices than 2³²");
             virtual_hosts.push(virtual_host);
-            free.into_iter().for_each(|host| index.insert(host, number));
+            free.iter().for_each(|host| index.insert(host, number));
         }
         if any_host && virtual_hosts.len() == 1 {
             index.insert("*", 0);
         }
         Hosts::new(index, virtual_hosts)
+    }
+
+    /// The hosts of a VirtualService; a short name is also what Kubernetes makes of it, if a ServiceEntry declares that.
+    fn hosts<'s>(&self, service: &'s Resource<VirtualService>) -> Vec<Cow<'s, str>> {
+        let mut hosts = Vec::with_capacity(service.spec.hosts.len());
+        for host in &service.spec.hosts {
+            hosts.push(Cow::Borrowed(host.as_str()));
+            if !self.declared.is_empty() && !host.contains('.') {
+                let full = format!("{}.{}.svc.cluster.local", host.value, service.metadata.namespace.value);
+                hosts.extend(self.declared.contains(&*full).then_some(Cow::Owned(full)));
+            }
+        }
+        hosts
     }
 
     /// All routes of one VirtualService up to the first that matches everything; none if there are none.
@@ -231,7 +251,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::config::place::Place;
     use crate::config::resource::virtual_service::{HttpDirectResponse, HttpRedirect};
+    use crate::config::resource::{Metadata, ServiceEntry};
     use crate::routing::table::Found;
     use crate::routing::testing::{
         Request, at, destination, exact, on_request, on_uri, operations, prefix, resources, rule, service, text,
@@ -284,7 +306,7 @@ mod tests {
         for (path, wanted) in [("/a", "ab"), ("/bb", "ab"), ("/a/b", "short"), ("/c", "no rule")] {
             assert_eq!(went(&table, &Request::get(path)), wanted, "{path}");
         }
-        assert_eq!(went(&table, &Request::get("/a").from_host("c")), "no host");
+        assert_eq!(went(&table, &Request::get("/a").host("c")), "no host");
     }
 
     #[test]
@@ -309,16 +331,16 @@ mod tests {
             ],
             true,
         );
-        assert_eq!(went(&table, &Request::get("/n").from_host("b.x")), "narrow");
-        assert_eq!(went(&table, &Request::get("/").from_host("b.x")), "no rule");
-        assert_eq!(went(&table, &Request::get("/").from_host("c.x")), "wide");
-        assert_eq!(went(&table, &Request::get("/").from_host("other")), "no host", "two are not alone");
+        assert_eq!(went(&table, &Request::get("/n").host("b.x")), "narrow");
+        assert_eq!(went(&table, &Request::get("/").host("b.x")), "no rule");
+        assert_eq!(went(&table, &Request::get("/").host("c.x")), "wide");
+        assert_eq!(went(&table, &Request::get("/").host("other")), "no host", "two are not alone");
     }
 
     #[test]
     fn a_lone_virtual_service_answers_any_host_if_it_may() {
         let lone = |any_host| compiled(vec![service("vs", &["a", "a.example"], vec![rule("r", vec![])])], any_host);
-        let stranger = Request::get("/").from_host("10.0.0.1:8080");
+        let stranger = Request::get("/").host("10.0.0.1:8080");
         assert_eq!(went(&lone(true), &stranger), "r");
         assert_eq!(went(&lone(false), &stranger), "no host");
     }
@@ -334,11 +356,11 @@ mod tests {
             vec![aged("a", Some(2), &["x", "y"]), aged("c", Some(1), &["X", "*.z"]), aged("d", None, &["*.Z."])],
             false,
         );
-        assert_eq!(went(&table, &Request::get("/").from_host("x")), "c");
-        assert_eq!(went(&table, &Request::get("/").from_host("y")), "a");
-        assert_eq!(went(&table, &Request::get("/").from_host("v.z")), "d");
+        assert_eq!(went(&table, &Request::get("/").host("x")), "c");
+        assert_eq!(went(&table, &Request::get("/").host("y")), "a");
+        assert_eq!(went(&table, &Request::get("/").host("v.z")), "d");
         let table = compiled(vec![aged("b", None, &["x"]), aged("a", None, &["x"])], false);
-        assert_eq!(went(&table, &Request::get("/").from_host("x")), "a", "by name, not by place");
+        assert_eq!(went(&table, &Request::get("/").host("x")), "a", "by name, not by place");
     }
 
     #[test]
@@ -402,6 +424,29 @@ mod tests {
         assert_eq!(bound(&["edge"]), "no host");
         assert_eq!(bound(&["edge", "mesh"]), "r");
         assert_eq!(bound(&[]), "r");
+    }
+
+    #[test]
+    fn a_short_host_is_also_the_kubernetes_name_that_is_declared() {
+        let declares = |host: &str| Resource {
+            metadata: Metadata::default(),
+            spec: ServiceEntry { hosts: vec![text(host)], ..ServiceEntry::default() },
+            place: Place::default(),
+        };
+        let mut resources = resources(vec![service("vs", &["a", "b"], vec![rule("r", vec![])])]);
+        resources.service_entries =
+            vec![declares("a.default.svc.cluster.local"), declares("b.other.svc.cluster.local")];
+        let options = Options { mesh_ports: vec![80], any_host: false };
+        let table = compile(&resources, &options, &mut |wanted| wanted.destination.host.value.clone());
+        for (host, wanted) in [
+            ("a", "r"),
+            ("a.default.svc.cluster.local", "r"),
+            ("b", "r"),
+            ("b.default.svc.cluster.local", "no host"),
+            ("b.other.svc.cluster.local", "no host"),
+        ] {
+            assert_eq!(went(&table, &Request::get("/").host(host)), wanted, "{host}");
+        }
     }
 
     #[test]

@@ -325,7 +325,7 @@ fn first_query_value<'r>(path_and_query: &'r str, name: &str) -> Option<&'r str>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::routing::rewrite::split;
+    use crate::routing::rewrite::path_and_query;
     use crate::routing::testing::{Request, at, exact, on_uri, prefix, regex, text};
 
     type Wanted = Option<StringMatch>;
@@ -334,7 +334,7 @@ mod tests {
     fn matches(block: &HttpMatch, request: &Request) -> bool {
         let mut matchers = Matchers::default();
         matchers.push(Some(block));
-        matchers.first(split(&request.path).0, &request.view()).is_some()
+        matchers.first(path_and_query(&request.path).0, &request.view()).is_some()
     }
 
     fn uri_matches(uri: StringMatch, path: &str) -> bool {
@@ -413,8 +413,8 @@ mod tests {
         assert!(!matches(&block, &Request::get("/")));
         let block = HttpMatch { authority: Some(at(exact("b"))), ..HttpMatch::default() };
         assert!(matches(&block, &Request::get("/")));
-        assert!(!matches(&block, &Request::get("/").from_host("b:80")));
-        assert!(!matches(&block, &Request::get("/").from_host("B")));
+        assert!(!matches(&block, &Request::get("/").host("b:80")));
+        assert!(!matches(&block, &Request::get("/").host("B")));
     }
 
     #[test]

@@ -9,6 +9,8 @@ mod host;
 mod matching;
 pub mod policy;
 pub mod redirect;
+#[cfg(test)]
+mod reference;
 pub mod rewrite;
 pub mod split;
 pub mod table;

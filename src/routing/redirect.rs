@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderValue;
 
-use super::rewrite::{Matched, replace, split};
+use super::rewrite::{Matched, path_and_query, replace};
 use super::table::RequestView;
 use crate::config::place::Spanned;
 use crate::config::resource::virtual_service::{DerivePort, DirectBody, HttpDirectResponse, HttpRedirect};
@@ -125,7 +125,7 @@ impl Redirect {
     }
 
     fn push_path(&self, location: &mut String, request: &RequestView<'_>, matched: Matched) {
-        let (path, query) = split(request.path);
+        let (path, query) = path_and_query(request.path);
         let start = location.len();
         match &self.path {
             Path::Whole(new) => {
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_hosts_port_stays_unless_another_is_written_or_its_scheme_goes() {
-        let request = |host: &str| Request::get("/").from_host(host);
+        let request = |host: &str| Request::get("/").host(host);
         let derived = |port| HttpRedirect { derive_port: Some(at(port)), ..HttpRedirect::default() };
         for (redirect, host, wanted) in [
             (to_scheme("https"), "b:80", "https://b/"),

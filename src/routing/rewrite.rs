@@ -34,14 +34,15 @@ enum Part {
 impl PathRewrite {
     /// A regular expression with its substitution; none if it is no regular expression.
     pub(super) fn regex(pattern: &str, substitution: &str) -> Option<Self> {
-        // ASCII classes, as in RE2; the bound is the same as for match conditions.
-        let regex = RegexBuilder::new(pattern).unicode(false).size_limit(1 << 20).build().ok()?;
+        // ASCII classes, as in RE2; a pattern that is not ASCII itself needs Unicode.
+        let build = |unicode| RegexBuilder::new(pattern).unicode(unicode).size_limit(2 << 20).build();
+        let regex = build(false).or_else(|_| build(true)).ok()?;
         Some(Self::Regex(Box::new((regex, Substitution::new(substitution)))))
     }
 
     /// The new path and query, or none if they are as they were. Allocates only if they change.
-    pub(super) fn apply(&self, path_and_query: &str, matched: Matched) -> Option<String> {
-        let (path, query) = split(path_and_query);
+    pub(super) fn apply(&self, target: &str, matched: Matched) -> Option<String> {
+        let (path, query) = path_and_query(target);
         match self {
             Self::Replace(new) => replace(path, query, matched, new),
             Self::Regex(rewrite) => {
@@ -76,8 +77,8 @@ pub(super) fn replace(path: &str, query: &str, matched: Matched, new: &str) -> O
 }
 
 /// Path, and query with its `?`; a fragment belongs to neither.
-pub(super) fn split(path_and_query: &str) -> (&str, &str) {
-    let whole = path_and_query.split_once('#').map_or(path_and_query, |(whole, _)| whole);
+pub(super) fn path_and_query(target: &str) -> (&str, &str) {
+    let whole = target.split_once('#').map_or(target, |(whole, _)| whole);
     whole.split_at(whole.find('?').unwrap_or(whole.len()))
 }
 
@@ -177,6 +178,7 @@ mod tests {
 
     #[test]
     fn a_regex_that_would_break_a_character_changes_nothing() {
+        assert_eq!(substituted("é", "e", "/é/é").as_deref(), Some("/e/e"));
         assert_eq!(substituted(r"\xC3", "x", "/é"), None);
         assert!(PathRewrite::regex("(", "x").is_none());
     }

@@ -11,7 +11,7 @@ use super::host::HostIndex;
 use super::matching::Matchers;
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
-use super::rewrite::{Matched, PathRewrite, split};
+use super::rewrite::{Matched, PathRewrite, path_and_query};
 use super::split::Split;
 
 /// What routing may know about a request.
@@ -152,7 +152,7 @@ impl<D> Hosts<D> {
     pub fn find(&self, request: &RequestView<'_>) -> Found<'_, D> {
         let Some(number) = self.index.find(request.authority) else { return Found::NoHost };
         let host = &self.virtual_hosts[number as usize];
-        let (path, _) = split(request.path);
+        let (path, _) = path_and_query(request.path);
         match host.matchers.first(path, request) {
             Some(number) => Found::Route(&host.routes[number]),
             None => Found::NoRule,

@@ -103,7 +103,7 @@ impl Request {
         }
     }
 
-    pub(super) fn from_host(mut self, authority: &str) -> Self {
+    pub(super) fn host(mut self, authority: &str) -> Self {
         self.authority = authority.to_owned();
         self
     }

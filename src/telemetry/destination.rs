@@ -1,7 +1,7 @@
 //! What is counted for one version of one service, by whichever route it is reached.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::flag::Flag;
@@ -20,13 +20,13 @@ pub struct DestinationMetrics {
     pub(super) version: Arc<str>,
     scale: Arc<Scale>,
     shards: Shards<Shard>,
+    active: AtomicUsize,
+    idle: AtomicUsize,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     in_flight: Cell,
-    active: Cell,
-    idle: Cell,
     bytes_in: Cell,
     bytes_out: Cell,
     upstream: Classic,
@@ -38,7 +38,7 @@ struct Shard {
 
 /// What an upstream connection is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Connection {
+pub(super) enum Connection {
     /// Carrying a request.
     Active,
     /// Kept alive for the next one.
@@ -56,7 +56,8 @@ pub enum Latency {
 
 impl DestinationMetrics {
     pub(super) fn new(id: u64, app: &str, version: &str, scale: Arc<Scale>, workers: usize) -> Self {
-        Self { id, app: app.into(), version: version.into(), scale, shards: Shards::new(workers) }
+        let (active, idle) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Self { id, app: app.into(), version: version.into(), scale, shards: Shards::new(workers), active, idle }
     }
 
     /// The label `app`.
@@ -98,14 +99,10 @@ impl DestinationMetrics {
         shard.upstream_latency.record(place);
     }
 
-    /// Adds `change` to the number of connections in that state: +1 when one enters it, −1 when one leaves it.
-    #[inline]
-    pub fn connections(&self, worker: Worker, state: Connection, change: i64) {
-        let shard = self.shards.of(worker);
-        match state {
-            Connection::Active => shard.active.shift(change),
-            Connection::Idle => shard.idle.shift(change),
-        }
+    /// Sets the numbers of upstream connections. Not for the request path: whoever shows metrics counts them first.
+    pub fn set_connections(&self, active: usize, idle: usize) {
+        self.active.store(active, Relaxed);
+        self.idle.store(idle, Relaxed);
     }
 
     /// How long requests took, over all workers. Not for the request path.
@@ -142,11 +139,11 @@ impl DestinationMetrics {
         self.shards.level(|s| s.in_flight.get())
     }
 
-    pub(super) fn connections_in(&self, state: Connection) -> u64 {
-        self.shards.level(|s| match state {
-            Connection::Active => s.active.get(),
-            Connection::Idle => s.idle.get(),
-        })
+    pub(super) fn connections_in(&self, state: Connection) -> usize {
+        match state {
+            Connection::Active => self.active.load(Relaxed),
+            Connection::Idle => self.idle.load(Relaxed),
+        }
     }
 
     pub(super) fn bytes_in(&self) -> u64 {

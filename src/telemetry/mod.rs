@@ -24,7 +24,7 @@ mod shard;
 #[cfg(test)]
 mod tests;
 
-pub use destination::{Connection, DestinationMetrics, EndpointMetrics, Latency};
+pub use destination::{DestinationMetrics, EndpointMetrics, Latency};
 pub use flag::Flag;
 pub use histogram::Distribution;
 pub use limit::{LABEL_SETS, OTHER};

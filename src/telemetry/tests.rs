@@ -148,13 +148,11 @@ fn one_request_is_counted_everywhere_it_should_be() {
     let (metrics, [_, v2]) = canary();
     let (worker, destination) = (Worker(1), v2.destination());
     destination.started(worker);
-    destination.connections(worker, Connection::Active, 1);
     assert_eq!(Scrape::of(&metrics).one("http_requests_in_flight", &V2), 1.0);
     destination.attempt(worker, AttemptResult::Failed(Flag::UF));
     destination.attempt(worker, AttemptResult::Status(201));
     destination.upstream_duration(worker, Duration::from_millis(4));
-    destination.connections(worker, Connection::Active, -1);
-    destination.connections(worker, Connection::Idle, 1);
+    destination.set_connections(0, 1);
     let flag = Some(Flag::DI);
     v2.finished(worker, &Finished { method: &Method::POST, flag, ..request(201, 5) });
     destination.ended(worker);

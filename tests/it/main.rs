@@ -1,1 +1,5 @@
 //! Integration tests, one file per behaviour.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod architecture;

@@ -1,0 +1,65 @@
+//! `kind: DestinationRule`: its host and its subsets. Its policies: `traffic_policy`.
+
+use std::collections::HashSet;
+
+use super::report::{Report, conflict, missing, no_effect};
+use super::visibility::{self, Owner};
+use super::{checks, traffic_policy, weights};
+use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::resource::Resource;
+use crate::config::resource::destination_rule::{DestinationRule, Subset};
+
+/// Checks one DestinationRule by itself.
+pub(super) fn check(report: &mut Report, resource: &Resource<DestinationRule>) {
+    let spec = &resource.spec;
+    if spec.host.is_empty() {
+        report.add(missing(spec.place, "`host` is missing"));
+    } else {
+        checks::host(report, &spec.host);
+    }
+    if let Some(policy) = &spec.traffic_policy {
+        traffic_policy::check(report, policy);
+    }
+    subsets(report, &spec.subsets);
+    let owner = if spec.workload_selector.is_some() { Owner::SelectingRule } else { Owner::Other };
+    visibility::check(report, &spec.export_to, &resource.metadata.namespace, owner);
+    if let Some(selector) = &spec.workload_selector {
+        checks::selector(report, selector);
+        let message = "`workloadSelector` has no effect: the rule holds for every client";
+        report.add(no_effect(selector.place, message));
+    }
+}
+
+fn subsets(report: &mut Report, subsets: &[Subset]) {
+    let mut names = HashSet::new();
+    for subset in subsets {
+        if subset.name.is_empty() {
+            report.add(missing(subset.place, "`name` of the subset is missing"));
+        } else {
+            weights::subset_name(report, &subset.name);
+        }
+        if !names.insert(subset.name.as_str()) {
+            report.add(conflict(subset.name.place, format!("the subset `{}` is there twice", subset.name.value)));
+        }
+        checks::labels(report, &subset.labels);
+        if let Some(policy) = &subset.traffic_policy {
+            traffic_policy::check(report, policy);
+        }
+    }
+    equal_labels(report, subsets);
+}
+
+/// Two subsets of the same endpoints: legal, and a canary that splits nothing.
+fn equal_labels(report: &mut Report, subsets: &[Subset]) {
+    let mut seen = std::collections::HashMap::new();
+    for subset in subsets {
+        let mut labels: Vec<_> = subset.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        labels.sort_unstable();
+        if let Some(earlier) = seen.insert(labels, &subset.name) {
+            let message =
+                format!("the subsets `{}` and `{}` have the same endpoints", earlier.value, subset.name.value);
+            report
+                .add(Diagnostic::warning(Kind::Value, subset.name.place, message).help("give them different `labels`"));
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! `kind: ServiceEntry` and `kind: WorkloadEntry`.
+
+use std::collections::{HashMap, HashSet};
+
+use super::checks;
+use super::report::{Report, conflict, missing, no_effect, unsupported, wrong};
+use super::visibility::{self, Owner};
+use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::names;
+use crate::config::place::{Place, Spanned};
+use crate::config::resource::Resource;
+use crate::config::resource::service_entry::{Resolution, ServiceEntry, ServicePort, WorkloadEntry};
+
+/// Protocols that Istio knows, in upper case.
+const PROTOCOLS: [&str; 14] = [
+    "HTTP",
+    "HTTP2",
+    "GRPC",
+    "GRPC-WEB",
+    "GRPC-WEB-TEXT",
+    "HTTP_PROXY",
+    "HTTPS",
+    "TLS",
+    "TCP",
+    "UDP",
+    "MONGO",
+    "REDIS",
+    "MYSQL",
+    "HBONE",
+];
+
+/// What kind of traffic a protocol is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Family {
+    /// Requests that can be read.
+    Http,
+    /// Encrypted for somebody else.
+    Tls,
+    /// Anything else that Istio knows.
+    Other,
+    /// To be found out from the traffic.
+    Unset,
+    /// Unknown.
+    Unknown,
+}
+
+/// The family of a protocol, whatever the case in which it is written.
+pub(super) fn family(protocol: &str) -> Family {
+    match protocol.to_ascii_uppercase().as_str() {
+        "" => Family::Unset,
+        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "GRPC-WEB-TEXT" | "HTTP_PROXY" => Family::Http,
+        "HTTPS" | "TLS" => Family::Tls,
+        known if PROTOCOLS.contains(&known) => Family::Other,
+        _ => Family::Unknown,
+    }
+}
+
+/// What to say of a protocol that Istio does not know.
+pub(super) fn unknown_protocol(protocol: &Spanned<String>) -> Diagnostic {
+    let found = wrong(protocol.place, format!("`{}` is no protocol", protocol.value));
+    match names::nearest(&protocol.to_ascii_uppercase(), PROTOCOLS) {
+        Some(meant) => found.help(format!("did you mean `{meant}`?")),
+        None => found.help("HTTP, HTTP2 or GRPC"),
+    }
+}
+
+fn family_of(port: &ServicePort) -> Family {
+    port.protocol.as_ref().map_or(Family::Unset, |protocol| family(protocol))
+}
+
+/// Checks one ServiceEntry by itself.
+pub(super) fn check(report: &mut Report, resource: &Resource<ServiceEntry>) {
+    let spec = &resource.spec;
+    let resolution = spec.resolution.as_ref().map_or(Resolution::None, |resolution| resolution.value);
+    selector(report, spec, resolution);
+    hosts(report, spec, resolution);
+    addresses(report, spec, resolution);
+    ports(report, spec, resolution);
+    match resolution {
+        Resolution::None => none(report, spec),
+        Resolution::Static => {
+            for endpoint in &spec.endpoints {
+                static_endpoint(report, endpoint, spec);
+            }
+            if spec.endpoints.is_empty() && spec.workload_selector.is_none() {
+                report.add(
+                    Diagnostic::warning(
+                        Kind::Value,
+                        spec.place,
+                        "a STATIC ServiceEntry without `endpoints` serves nothing",
+                    )
+                    .help("add `endpoints: [{address: 10.0.0.1}]`"),
+                );
+            }
+        }
+        Resolution::Dns | Resolution::DnsRoundRobin => named_endpoints(report, spec, resolution),
+        Resolution::DynamicDns => dynamic(report, spec),
+    }
+    several_hosts(report, spec, resolution);
+    visibility::check(report, &spec.export_to, &resource.metadata.namespace, Owner::ServiceEntry);
+    mesh_only(report, spec);
+}
+
+fn selector(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
+    let Some(selector) = &spec.workload_selector else { return };
+    checks::selector(report, selector);
+    if selector.is_empty() {
+        report.add(no_effect(selector.place, "an empty `workloadSelector` selects nothing").help("add `labels`"));
+    }
+    if let Some(first) = spec.endpoints.first() {
+        report.add(conflict(first.place, "`workloadSelector` and `endpoints` exclude each other"));
+    }
+    if resolution != Resolution::Static {
+        let message = "a `workloadSelector` is meant for `resolution: STATIC`";
+        report.add(Diagnostic::warning(Kind::Value, selector.place, message));
+    }
+}
+
+fn hosts(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
+    if spec.hosts.is_empty() {
+        report.add(missing(spec.place, "a ServiceEntry needs at least one host"));
+    }
+    let resolved = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin) && spec.endpoints.is_empty();
+    for host in &spec.hosts {
+        if host.value == "*" {
+            report.wrong(host.place, "`*` is no host of a service");
+        } else if let Err(reason) = names::check_wildcard_domain(host) {
+            report.add(checks::bad_host(host, &reason));
+        } else if resolved && names::is_wildcard(host) && !host.starts_with("*.") {
+            report.add(wrong(host.place, format!("`{}` cannot be resolved", host.value)).help("add `endpoints`"));
+        } else if resolved && names::is_wildcard(host) && spec.workload_selector.is_none() {
+            report.add(
+                wrong(host.place, format!("`{}` cannot be resolved: a wildcard is no name", host.value))
+                    .help("add `endpoints`, or name the hosts"),
+            );
+        } else if names::is_wildcard(host) && !host.starts_with("*.") {
+            report.add(Diagnostic::warning(
+                Kind::Value,
+                host.place,
+                format!("`{}`: a wildcard is a whole part of a name: `*.example.com`", host.value),
+            ));
+        }
+    }
+}
+
+fn addresses(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
+    for address in &spec.addresses {
+        checks::subnet(report, address);
+        if address.contains('/') && !matches!(resolution, Resolution::None | Resolution::Static) {
+            report
+                .wrong(address.place, format!("`{}`: CIDR blocks need `resolution: STATIC` or `NONE`", address.value));
+        }
+    }
+}
+
+fn ports(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
+    let (mut numbers, mut names) = (HashSet::new(), HashSet::new());
+    if spec.ports.is_empty() {
+        report.add(
+            Diagnostic::warning(Kind::Value, spec.place, "a ServiceEntry without `ports` cannot be reached by port")
+                .help("add `ports: [{number: 80, name: http, protocol: HTTP}]`"),
+        );
+    }
+    for entry in &spec.ports {
+        let Some(port) = entry else {
+            report.wrong(spec.place, "an entry of `ports` is null");
+            continue;
+        };
+        let place = |of: Place| if of.line == 0 { port.place } else { of };
+        if port.name.is_empty() {
+            report.add(missing(port.place, "`name` of the port is missing"));
+        } else if !names::is_label(&port.name) {
+            report.wrong(
+                port.name.place,
+                format!("`{}` is no port name: letters, digits and inner dashes", port.name.value),
+            );
+        }
+        if !names.insert(port.name.as_str()) && !port.name.is_empty() {
+            report.add(conflict(place(port.name.place), format!("the port name `{}` is there twice", port.name.value)));
+        }
+        if !numbers.insert(port.number.value) {
+            report.add(conflict(place(port.number.place), format!("the port {} is there twice", port.number.value)));
+        }
+        checks::port(report, &Spanned::new(port.number.value, place(port.number.place)));
+        if let Some(target) = port.target_port.as_ref().filter(|target| target.value != 0) {
+            checks::port(report, target);
+            if resolution == Resolution::None {
+                report.add(no_effect(target.place, "`targetPort` has no effect with `resolution: NONE`"));
+            }
+        }
+        protocol(report, port, spec);
+    }
+}
+
+fn protocol(report: &mut Report, port: &ServicePort, spec: &ServiceEntry) {
+    let warn = |message: String| Diagnostic::warning(Kind::Value, port.place, message);
+    match (family_of(port), &port.protocol) {
+        (Family::Unknown, Some(protocol)) => report.add(unknown_protocol(protocol)),
+        (Family::Unset, _) if spec.addresses.is_empty() => {
+            report.add(
+                warn(format!("the port `{}` has no protocol, and is taken as HTTP", port.name.value))
+                    .help("write `protocol: HTTP`"),
+            );
+        }
+        (Family::Other, Some(protocol)) => {
+            report.add(no_effect(
+                protocol.place,
+                format!(
+                    "the port `{}` has no effect: this proxy forwards HTTP, not {}",
+                    port.name.value, protocol.value
+                ),
+            ));
+        }
+        _ => {}
+    }
+}
+
+fn none(report: &mut Report, spec: &ServiceEntry) {
+    let place = spec.resolution.as_ref().map_or(spec.place, |resolution| resolution.place);
+    report.add(match spec.endpoints.first() {
+        Some(first) => {
+            conflict(first.place, "a ServiceEntry with `resolution: NONE`, the default, cannot have `endpoints`")
+                .help("write `resolution: STATIC`")
+        }
+        None => unsupported(
+            place,
+            "`resolution: NONE` sends to the original destination, which a reverse proxy does not know",
+        )
+        .help("write `resolution: STATIC` with `endpoints`, or `resolution: DNS`"),
+    });
+}
+
+fn dynamic(report: &mut Report, spec: &ServiceEntry) {
+    let place = spec.resolution.as_ref().map_or(spec.place, |resolution| resolution.place);
+    if let Some(first) = spec.endpoints.first() {
+        report.add(conflict(first.place, "a ServiceEntry with `resolution: DYNAMIC_DNS` cannot have `endpoints`"));
+    }
+    if let Some(first) = spec.addresses.first() {
+        report.add(conflict(first.place, "a ServiceEntry with `resolution: DYNAMIC_DNS` cannot have `addresses`"));
+    }
+    if !spec.hosts.iter().any(|host| names::is_wildcard(host)) {
+        report.wrong(place, "`resolution: DYNAMIC_DNS` needs a wildcard among the hosts");
+    }
+    report.add(
+        unsupported(place, "`resolution: DYNAMIC_DNS` sends wherever the client says, which this proxy does not do")
+            .help("name the hosts, and write `resolution: DNS`"),
+    );
+}
+
+fn static_endpoint(report: &mut Report, endpoint: &WorkloadEntry, spec: &ServiceEntry) {
+    let address = &endpoint.address;
+    address_given(report, endpoint);
+    if let Some(path) = address.strip_prefix("unix://") {
+        unix(report, endpoint, path);
+        if spec.ports.len() != 1 {
+            report.wrong(address.place, "a Unix socket needs a service with exactly one port");
+        }
+    } else if address.value == "localhost" {
+        report.add(
+            Diagnostic::warning(
+                Kind::Value,
+                address.place,
+                "Istio would refuse the name `localhost` in a STATIC ServiceEntry",
+            )
+            .help("write `127.0.0.1`, if this file is for Istio, too"),
+        );
+    } else if !address.is_empty() && !checks::is_ip(address) {
+        report.add(
+            wrong(address.place, format!("`{}` is no IP address, which `resolution: STATIC` asks for", address.value))
+                .help("write `resolution: DNS` to have names resolved"),
+        );
+    }
+    endpoint_rest(report, endpoint, Some(spec));
+}
+
+fn named_endpoints(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
+    if let (Resolution::DnsRoundRobin, Some(second)) = (resolution, spec.endpoints.get(1)) {
+        report
+            .add(conflict(second.place, "a ServiceEntry with `resolution: DNS_ROUND_ROBIN` has one endpoint at most"));
+    }
+    for endpoint in &spec.endpoints {
+        let address = &endpoint.address;
+        if address.is_empty() {
+            report.add(missing(endpoint.place, "`address` of the endpoint is missing"));
+        } else if !checks::is_ip(address)
+            && let Err(reason) = names::check_domain(address)
+        {
+            let message = format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value);
+            report.wrong(address.place, message);
+        }
+        endpoint_rest(report, endpoint, Some(spec));
+    }
+    let udp = |port: &ServicePort| port.protocol.as_ref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("UDP"));
+    let layer4 = |port: &ServicePort| matches!(family_of(port), Family::Tls | Family::Other) && !udp(port);
+    if !spec.addresses.is_empty() && spec.hosts.len() > 1 && spec.ports.iter().flatten().any(layer4) {
+        let message = "several hosts with `addresses` and a TCP port cannot be told apart";
+        report.add(Diagnostic::warning(Kind::Value, spec.hosts[1].place, message));
+    }
+}
+
+/// TCP has nothing by which to tell hosts apart.
+fn several_hosts(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
+    if resolution == Resolution::None || spec.hosts.len() < 2 {
+        return;
+    }
+    let opaque = |port: &&ServicePort| !matches!(family_of(port), Family::Http | Family::Tls);
+    if let Some(port) = spec.ports.iter().flatten().find(opaque) {
+        let place = port.protocol.as_ref().map_or(port.place, |protocol| protocol.place);
+        report.add(
+            wrong(place, "several hosts need ports of HTTP or TLS: nothing else tells them apart")
+                .help("write `protocol: HTTP`, or one ServiceEntry for each host"),
+        );
+    }
+}
+
+/// Checks one WorkloadEntry by itself. Whether it is for STATIC or for DNS is not known here.
+pub(super) fn workload(report: &mut Report, resource: &Resource<WorkloadEntry>) {
+    let entry = &resource.spec;
+    let address = &entry.address;
+    address_given(report, entry);
+    if let Some(path) = address.strip_prefix("unix://") {
+        unix(report, entry, path);
+    } else if !address.is_empty()
+        && !checks::is_ip(address)
+        && let Err(reason) = names::check_domain(address)
+    {
+        report.wrong(address.place, format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value));
+    }
+    endpoint_rest(report, entry, None);
+}
+
+fn address_given(report: &mut Report, entry: &WorkloadEntry) {
+    if !entry.address.is_empty() {
+        return;
+    }
+    let network = entry.network.as_ref().filter(|network| !network.is_empty());
+    report.add(match network {
+        Some(network) => no_effect(
+            network.place,
+            format!("an endpoint without `address`, in network `{}`, is never used here", network.value),
+        ),
+        None => missing(entry.place, "`address` is missing"),
+    });
+}
+
+fn unix(report: &mut Report, entry: &WorkloadEntry, path: &str) {
+    checks::unix_path(report, &entry.address, path);
+    if let Some((name, _)) = entry.ports.first() {
+        report.add(conflict(name.place, "an endpoint on a Unix socket has no `ports`"));
+    }
+}
+
+fn endpoint_rest(report: &mut Report, entry: &WorkloadEntry, service: Option<&ServiceEntry>) {
+    let declared: Option<HashMap<&str, ()>> =
+        service.map(|spec| spec.ports.iter().flatten().map(|port| (port.name.as_str(), ())).collect());
+    for (name, port) in &entry.ports {
+        if !names::is_label(name) {
+            report.wrong(name.place, format!("`{}` is no port name: letters, digits and inner dashes", name.value));
+        } else if let Some(declared) = declared.as_ref().filter(|declared| !declared.contains_key(name.as_str())) {
+            let found = wrong(name.place, format!("the service has no port of the name `{}`", name.value));
+            report.add(match names::nearest(name, declared.keys().copied()) {
+                Some(meant) => found.help(format!("did you mean `{meant}`?")),
+                None => found,
+            });
+        }
+        checks::port(report, port);
+    }
+    checks::labels(report, &entry.labels);
+    checks::count(report, "weight", entry.weight.as_ref());
+    for (name, value) in
+        [("network", &entry.network), ("serviceAccount", &entry.service_account), ("locality", &entry.locality)]
+    {
+        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
+            report.add(no_effect(value.place, format!("`{name}` of an endpoint has no effect here")));
+        }
+    }
+}
+
+/// Fields that mean something to a mesh only.
+fn mesh_only(report: &mut Report, spec: &ServiceEntry) {
+    let fields = [
+        ("location", spec.location.as_ref().map(|location| location.place)),
+        ("addresses", spec.addresses.first().map(|address| address.place)),
+        ("subjectAltNames", spec.subject_alt_names.first().map(|name| name.place)),
+    ];
+    for (name, place) in fields.into_iter().filter_map(|(name, place)| Some((name, place?))) {
+        report.add(no_effect(place, format!("`{name}` has no effect: it describes the service to a mesh")));
+    }
+}
