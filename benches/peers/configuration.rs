@@ -24,7 +24,16 @@ pub(crate) fn nginx_files(folder: &Path, text: &str) -> Result<Vec<String>, Stri
     let file = folder.join("nginx.conf");
     fs::write(&file, text).map_err(|error| format!("cannot write {}: {error}", file.display()))?;
     let text = |path: &Path| path.display().to_string();
-    Ok(vec!["-p".into(), text(folder), "-e".into(), "stderr".into(), "-c".into(), text(&file), "-g".into(), "daemon off;".into()])
+    Ok(vec![
+        "-p".into(),
+        text(folder),
+        "-e".into(),
+        "stderr".into(),
+        "-c".into(),
+        text(&file),
+        "-g".into(),
+        "daemon off;".into(),
+    ])
 }
 
 /// What both uses of nginx have in common: everything it writes stays in its folder.
