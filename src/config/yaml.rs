@@ -22,7 +22,7 @@ const MAX_NODES: usize = 4_000_000;
 const MAX_ALIASES: usize = 1_000;
 const MAX_ALIASED_NODES: usize = 200_000;
 /// How many commas and opening brackets a file may have: the parser keeps a whole flow collection in memory.
-const MAX_FLOW: usize = 500_000;
+const MAX_FLOW: usize = 300_000;
 /// After so many broken documents a file is given up.
 const MAX_BROKEN: usize = 20;
 
