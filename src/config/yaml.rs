@@ -457,6 +457,9 @@ fn explain(info: &str) -> (String, &'static str) {
         "did not find expected key" | "simple key expected" | "simple key expect ':'" => {
             "check the indentation of this line and of those above it, and that each field has its `:`"
         }
+        "found unexpected document indicator" | "found unexpected end of stream" => {
+            "a quote or a bracket is not closed"
+        }
         "did not find expected '-' indicator" => "the entries of a list must be indented alike",
         "found unknown anchor" => "an alias stands for a value written before it in the same document",
         _ if info.contains("tab") => "indent with spaces",

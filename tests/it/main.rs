@@ -1,1 +1,4 @@
 //! Integration tests, one file per behaviour.
+
+mod config_fixtures;
+mod config_robust;
