@@ -1,9 +1,10 @@
 //! The registry: which services exist and where their endpoints are, from ServiceEntry, WorkloadEntry and `--endpoint`.
 //! It answers what was declared; it neither resolves names nor judges what it finds (`validate` does).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+use foldhash::HashMap;
 
 use super::names;
 use super::place::{Place, Spanned};
@@ -265,7 +266,7 @@ struct Workloads<'a> {
 
 impl<'a> Workloads<'a> {
     fn new(entries: &'a [Resource<WorkloadEntry>]) -> Self {
-        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
+        let mut by_label: HashMap<_, Vec<_>> = HashMap::default();
         for entry in entries {
             for (key, value) in labels(entry) {
                 let namespace = entry.metadata.namespace.as_str();

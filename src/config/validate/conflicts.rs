@@ -1,6 +1,6 @@
 //! Resources that contradict each other.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::report::{Report, conflict};
 use super::virtual_service;
@@ -27,7 +27,7 @@ pub(super) fn full_name(metadata: &Metadata) -> String {
 }
 
 fn twice<S>(report: &mut Report, kind: &str, resources: &[Resource<S>]) {
-    let mut seen: HashMap<(&str, &str), Place> = HashMap::new();
+    let mut seen: HashMap<(&str, &str), Place> = HashMap::default();
     for resource in resources.iter().filter(|resource| !resource.metadata.name.is_empty()) {
         let key = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         if let Some(earlier) = seen.insert(key, resource.place) {
@@ -47,7 +47,7 @@ fn mesh_hosts(report: &mut Report, resources: &Resources) {
     let mut order: Vec<_> =
         resources.virtual_services.iter().filter(|resource| virtual_service::serves_mesh(&resource.spec)).collect();
     order.sort_by(|a, b| seniority(&a.metadata).cmp(&seniority(&b.metadata)));
-    let mut owner: HashMap<String, usize> = HashMap::new();
+    let mut owner: HashMap<String, usize> = HashMap::default();
     for (index, resource) in order.iter().enumerate() {
         for host in &resource.spec.hosts {
             let first = *owner.entry(names::canonical(host).into_owned()).or_insert(index);
@@ -65,7 +65,7 @@ fn mesh_hosts(report: &mut Report, resources: &Resources) {
 }
 
 fn protocols(report: &mut Report, resources: &Resources) {
-    let mut seen: HashMap<(String, i64), (String, String)> = HashMap::new();
+    let mut seen: HashMap<(String, i64), (String, String)> = HashMap::default();
     for resource in &resources.service_entries {
         for host in &resource.spec.hosts {
             for port in resource.spec.ports.iter().flatten() {

@@ -1,6 +1,6 @@
 //! VirtualServices and the Gateways that they name, and Gateways that serve the same host on the same port.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::conflicts::full_name;
 use super::report::{Report, conflict, unknown};
@@ -11,6 +11,9 @@ use crate::config::place::Spanned;
 use crate::config::resource::gateway::Gateway;
 use crate::config::resource::virtual_service::VirtualService;
 use crate::config::resource::{Resource, Resources};
+
+/// Gateways among which the one that was meant is sought.
+const MOST_NAMES: usize = 100;
 
 type Gateways<'a> = HashMap<(&'a str, &'a str), &'a Resource<Gateway>>;
 
@@ -53,8 +56,9 @@ fn bound(report: &mut Report, resource: &Resource<VirtualService>, gateways: &Ga
 
 fn no_gateway(written: &Spanned<String>, gateways: &Gateways<'_>) -> Diagnostic {
     let found = unknown(written.place, format!("no Gateway is called `{}`", written.value)).code("IST0101");
-    let names: Vec<_> = gateways.keys().map(|(namespace, name)| format!("{namespace}/{name}")).collect();
-    let short = gateways.keys().map(|(_, name)| *name);
+    let names: Vec<_> =
+        gateways.keys().take(MOST_NAMES).map(|(namespace, name)| format!("{namespace}/{name}")).collect();
+    let short = gateways.keys().take(MOST_NAMES).map(|(_, name)| *name);
     match names::nearest(written, names.iter().map(String::as_str).chain(short)) {
         Some(meant) => found.help(format!("did you mean `{meant}`?")),
         None => found,
@@ -120,7 +124,7 @@ fn delegates(report: &mut Report, resources: &Resources) {
 
 /// Two Gateways with one host on one port are served together, and an `httpsRedirect` of one holds for both: a warning.
 fn same_host(report: &mut Report, resources: &Resources) {
-    let mut seen: HashMap<(i64, &str, &str, String), usize> = HashMap::new();
+    let mut seen: HashMap<(i64, &str, &str, String), usize> = HashMap::default();
     for (index, resource) in resources.gateways.iter().enumerate() {
         for server in &resource.spec.servers {
             let port = server.port.as_ref().map_or(0, |port| port.number.value);

@@ -121,3 +121,34 @@ pub(super) fn one_authority(report: &mut Report, rewrite: Option<&HttpRewrite>, 
         report.add(conflict(again.place, message).help("keep one of `rewrite.authority` and `headers.request`"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, rule, warnings};
+
+    #[test]
+    fn names_and_values_can_be_sent() {
+        let cases = [
+            ("request: {set: {'': a}}", "must not be empty"),
+            ("request: {remove: ['']}", "must not be empty"),
+            ("request: {remove: [Host]}", "cannot be removed"),
+            ("response: {set: {host: a}}", "cannot be removed"),
+            ("response: {add: {':status': a}}", "begins with `:`"),
+            ("request: {set: {'a b': c}}", "is no header name"),
+            ("request: {set: {a: \"b\\r\\nc: d\"}}", "control characters"),
+            ("request: {set: {a: 50%}}", "a `%` stands alone"),
+            ("request: {set: {a: '%HOSTNAME%'}}", "the substitution `%HOSTNAME%` is not supported"),
+        ];
+        let cases: Vec<_> =
+            cases.iter().map(|(fields, wanted)| (format!("    headers: {{{fields}}}"), *wanted)).collect();
+        each_rule_fails(&cases.iter().map(|(fields, wanted)| (fields.as_str(), *wanted)).collect::<Vec<_>>());
+        assert!(rule("    headers: {request: {set: {':authority': a.b, c: \"50%%\\t\"}, remove: [d]}}").is_empty());
+    }
+
+    #[test]
+    fn an_empty_value_is_said_to_do_nothing() {
+        let spec =
+            "  hosts: [a]\n  http:\n  - route: [{destination: {host: b}}]\n    headers: {request: {set: {a: ''}}}";
+        assert_eq!(warnings("VirtualService", spec), ["an empty value changes nothing, as in Envoy"]);
+    }
+}

@@ -1,7 +1,8 @@
 //! What destinations and DestinationRules name, against what is declared: hosts, subsets, ports, endpoints.
 
-use std::collections::HashSet;
+use foldhash::{HashMap, HashSet};
 
+use super::remedies::{empty_subset, list};
 use super::report::{Report, no_effect, unknown};
 use super::virtual_service;
 use crate::config::diagnostic::{Diagnostic, Kind};
@@ -16,14 +17,24 @@ use crate::config::traffic::Traffic;
 
 /// What is declared, and what of it was asked for.
 struct Declared<'a> {
-    services: Services,
-    traffic: Traffic<'a>,
+    services: &'a Services,
+    traffic: &'a Traffic<'a>,
     mesh_ports: &'a [u16],
     /// DestinationRules that a destination uses, by address.
     used_rules: HashSet<*const Resource<DestinationRule>>,
     /// Subsets without endpoints that were reported where requests are sent to them.
     reported: HashSet<*const Subset>,
+    /// What hosts that nobody declares were probably meant to be.
+    guesses: HashMap<String, Option<String>>,
+    /// How many more names may be compared to guess.
+    comparisons: usize,
 }
+
+/// Subsets of one host among which the one that was meant is sought.
+const MOST_SUBSETS: usize = 100;
+
+/// Names compared to guess what was meant, in one run: guessing stays cheap however much is wrong.
+const COMPARISONS: usize = 500_000;
 
 /// A destination, and whether any request is sent there.
 struct Target<'d> {
@@ -33,12 +44,16 @@ struct Target<'d> {
 
 /// Checks what all resources say of each other's hosts.
 pub(super) fn check(report: &mut Report, resources: &Resources, settings: &Settings) {
+    let services = Services::new(resources, settings);
+    let traffic = Traffic::new(resources);
     let mut declared = Declared {
-        services: Services::new(resources, settings),
-        traffic: Traffic::new(resources),
+        services: &services,
+        traffic: &traffic,
         mesh_ports: &settings.mesh_ports,
-        used_rules: HashSet::new(),
-        reported: HashSet::new(),
+        used_rules: HashSet::default(),
+        reported: HashSet::default(),
+        guesses: HashMap::default(),
+        comparisons: COMPARISONS,
     };
     for resource in &resources.virtual_services {
         let namespace = &resource.metadata.namespace;
@@ -98,7 +113,8 @@ impl Declared<'_> {
             return;
         }
         self.used_rules.extend(self.traffic.rules(host, namespace).iter().map(|rule| std::ptr::from_ref(*rule)));
-        let service = self.services.find(host, namespace);
+        let services = self.services;
+        let service = services.find(host, namespace);
         match destination.subset.as_ref().filter(|subset| !subset.is_empty()) {
             Some(subset) => match self.traffic.subset(host, namespace, subset) {
                 None if service.is_some_and(|service| service.has_endpoint(Some(Selection::new(subset, None)))) => {}
@@ -123,7 +139,8 @@ impl Declared<'_> {
     fn unknown_subset(&self, host: &Spanned<String>, namespace: &str, subset: &Spanned<String>) -> Diagnostic {
         let message = format!("no DestinationRule declares the subset `{}` of `{}`", subset.value, host.value);
         let found = unknown(subset.place, message).code("IST0101");
-        let known: Vec<_> = self.traffic.subsets(host, namespace).map(|subset| subset.name.as_str()).collect();
+        let known = self.traffic.subsets(host, namespace).take(MOST_SUBSETS).map(|subset| subset.name.as_str());
+        let known: Vec<_> = known.collect();
         match names::nearest(subset, known.iter().copied()) {
             Some(meant) => found.help(format!("did you mean `{meant}`?")),
             None if known.is_empty() => found.help(format!(
@@ -136,12 +153,12 @@ impl Declared<'_> {
         }
     }
 
-    /// A host that no resource declares is a name to resolve, unless it looks like a slip of the pen.
-    fn undeclared(&self, report: &mut Report, destination: &Destination) {
+    /// A host that no resource declares is a name to resolve, unless it looks like a slip of the pen. Said once a host.
+    fn undeclared(&mut self, report: &mut Report, destination: &Destination) {
         let host = &destination.host;
         let message = format!("no ServiceEntry declares the host `{}`", host.value);
-        let near = names::misspelt(&names::canonical(host), self.services.iter().map(|service| service.host.as_str()));
-        if let Some(meant) = near {
+        let first = !self.guesses.contains_key(host.as_str());
+        if let Some(meant) = self.guess(host) {
             report.add(
                 unknown(host.place, format!("{message}; without Kubernetes there is no other registry"))
                     .help(format!("did you mean `{meant}`?"))
@@ -149,35 +166,44 @@ impl Declared<'_> {
             );
         } else if names::is_wildcard(host) {
             report.add(unknown(host.place, format!("{message}, and a wildcard cannot be resolved")).code("IST0101"));
-        } else if destination.port.is_none() {
+        } else if destination.port.is_none() && first {
             let found = Diagnostic::warning(
                 Kind::Reference,
                 host.place,
                 format!("{message}: its addresses come from DNS, and its port is {DEFAULT_PORT}"),
             );
-            report.add(
-                found
-                    .help(format!(
-                        "declare a ServiceEntry, name the port with `port: {{number: {DEFAULT_PORT}}}`, \
-                         or run with `--endpoint {}=127.0.0.1:8081`",
-                        host.value
-                    ))
-                    .code("IST0101"),
+            let help = format!(
+                "declare a ServiceEntry, name the port with `port: {{number: {DEFAULT_PORT}}}`, \
+                 or run with `--endpoint {}=127.0.0.1:8081`",
+                host.value
             );
+            report.add(found.help(help).code("IST0101"));
         }
     }
 
-    fn check_rule(&self, report: &mut Report, resource: &Resource<DestinationRule>) {
+    /// The declared host that one was almost certainly meant to be.
+    fn guess(&mut self, host: &str) -> Option<String> {
+        if let Some(known) = self.guesses.get(host) {
+            return known.clone();
+        }
+        let candidates = self.services.iter().take(self.comparisons).map(|service| service.host.as_str());
+        let meant = names::misspelt(&names::canonical(host), candidates).map(str::to_owned);
+        self.comparisons = self.comparisons.saturating_sub(self.services.iter().count());
+        self.guesses.insert(host.to_owned(), meant.clone());
+        meant
+    }
+
+    fn check_rule(&mut self, report: &mut Report, resource: &Resource<DestinationRule>) {
         let (host, namespace) = (&resource.spec.host, &resource.metadata.namespace);
         if host.is_empty() || names::is_wildcard(host) {
             return;
         }
-        let Some(service) = self.services.find(host, namespace) else {
+        let services = self.services;
+        let Some(service) = services.find(host, namespace) else {
             if !self.used_rules.contains(&std::ptr::from_ref(resource)) {
                 let message = format!("no service and no destination is called `{}`", host.value);
                 let found = Diagnostic::warning(Kind::Reference, host.place, message).code("IST0174");
-                let known = self.services.iter().map(|service| service.host.as_str());
-                report.add(match names::nearest(&names::canonical(host), known) {
+                report.add(match self.guess(host) {
                     Some(meant) => found.help(format!("did you mean `{meant}`?")),
                     None => found,
                 });
@@ -194,69 +220,10 @@ impl Declared<'_> {
     }
 }
 
-fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    let mut quoted: Vec<_> = names.map(|name| format!("`{name}`")).collect();
-    quoted.dedup();
-    let more = quoted.len().saturating_sub(12);
-    quoted.truncate(12);
-    if more > 0 {
-        quoted.push(format!("and {more} more"));
-    }
-    quoted.join(", ")
-}
-
-/// A subset that requests are sent to and nobody is in: the lines that would fill it, and the flag.
-fn empty_subset(
-    host: &str,
-    subset: (&Spanned<String>, &Subset),
-    service: Option<&Service>,
-    all: &[&Subset],
-) -> Diagnostic {
-    let (written, declared) = subset;
-    let message = format!("the subset `{}` of `{host}` has no endpoints", written.value);
-    let port = service.and_then(|service| service.ports.first()).map_or("http", |port| port.name.as_str());
-    let local = |subset: &Subset| 8081 + all.iter().position(|other| std::ptr::eq(*other, subset)).unwrap_or(0);
-    let line = |subset: &Subset| {
-        let labels: Vec<_> =
-            subset.labels.iter().map(|(key, value)| format!("{}: {}", key.value, quoted(value))).collect();
-        let labels = labels.join(", ");
-        format!("  - {{address: 127.0.0.1, ports: {{{port}: {}}}, labels: {{{labels}}}}}", local(subset))
-    };
-    let flag = format!("or run with `--endpoint {host}/{}=127.0.0.1:{}`", written.value, local(declared));
-    let lines = match service {
-        Some(service) if service.place.line > 0 => {
-            format!("add one to the ServiceEntry of `{host}`:\n  endpoints:\n{}", line(declared))
-        }
-        _ => format!(
-            "say where it is:\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  \
-             hosts: [{host}]\n  ports: [{{number: 80, name: {port}, protocol: HTTP}}]\n  resolution: STATIC\n  \
-             endpoints:\n{}",
-            all.iter().map(|subset| line(subset)).collect::<Vec<_>>().join("\n"),
-            name = names::canonical(host).replace(['.', '*'], "-").trim_matches('-'),
-        ),
-    };
-    unknown(written.place, message).help(format!("{lines}\n{flag}")).code("IST0173")
-}
-
-/// A label value as YAML takes it for text.
-fn quoted(value: &str) -> String {
-    if value.starts_with(|letter: char| letter.is_ascii_alphabetic()) && !is_word(value) {
-        value.to_owned()
-    } else {
-        format!("{value:?}")
-    }
-}
-
-/// Words that YAML takes for something else than text.
-fn is_word(value: &str) -> bool {
-    ["true", "false", "yes", "no", "on", "off", "null", "y", "n"].contains(&value.to_ascii_lowercase().as_str())
-}
-
 fn check_port(report: &mut Report, destination: &Destination, service: &Service, listeners: &[u16]) {
     let ports = || {
-        let mut numbers: Vec<_> = service.ports.iter().map(|port| format!("`{}`", port.number)).collect();
-        numbers.truncate(12);
-        numbers.join(", ")
+        let numbers: Vec<_> = service.ports.iter().map(|port| port.number.to_string()).collect();
+        list(numbers.iter().map(String::as_str))
     };
     if service.ports.is_empty() {
         return;
