@@ -1,3 +1,4 @@
 //! Serin.
 
+pub mod cli;
 pub mod config;
