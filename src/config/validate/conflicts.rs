@@ -92,3 +92,53 @@ fn protocols(report: &mut Report, resources: &Resources) {
 fn said(protocol: &str) -> &str {
     if protocol.is_empty() { "of no protocol" } else { protocol }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::report;
+    use crate::config::settings::Settings;
+
+    fn of(parts: &[&str]) -> Vec<String> {
+        report(&parts.join("\n---\n"), &Settings::default())
+    }
+
+    fn service(metadata: &str, hosts: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{{metadata}}}\nspec:\n  hosts: {hosts}\n  http: \
+             [{{redirect: {{uri: /x}}}}]"
+        )
+    }
+
+    #[test]
+    fn a_host_has_one_virtual_service_and_the_oldest_keeps_it() {
+        let old = service("name: z, creationTimestamp: \"2024-01-01T00:00:00Z\"", "[a.com]");
+        let young = service("name: a, creationTimestamp: \"2025-01-01T00:00:00Z\"", "[A.com., b.com]");
+        assert_eq!(of(&[&young, &old]), ["error 5: the host `A.com.` belongs to the VirtualService `default/z`, too"]);
+        assert_eq!(of(&[&service("name: a", "['*.com']"), &service("name: b", "[a.com]")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let found = of(&[&service("name: a", "[a.com]"), &service("name: a", "[b.com]")]);
+        assert_eq!(found, ["error 10: the VirtualService `default/a` is there twice"]);
+        assert_eq!(
+            of(&[&service("name: a", "[a.com]"), &service("name: a, namespace: b", "[b.com]")]),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn services_agree_on_their_protocol() {
+        let entry = |name: &str, protocol: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  hosts: [a.com]\n  \
+                 ports: [{{number: 80, name: p, protocol: {protocol}}}]\n  resolution: DNS"
+            )
+        };
+        assert_eq!(of(&[&entry("a", "HTTP"), &entry("b", "http")]), Vec::<String>::new());
+        assert_eq!(
+            of(&[&entry("a", "HTTP"), &entry("b", "HTTPS")]),
+            ["warning 14: port 80 of `a.com` is HTTPS here and HTTP in the ServiceEntry `default/a`"]
+        );
+    }
+}

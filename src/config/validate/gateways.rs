@@ -142,3 +142,67 @@ fn same_host(report: &mut Report, resources: &Resources) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::report;
+    use crate::config::settings::Settings;
+
+    fn of(parts: &[&str]) -> Vec<String> {
+        let found = report(&parts.join("\n---\n"), &Settings::default());
+        found.into_iter().filter(|line| !line.ends_with("not supported yet")).collect()
+    }
+
+    fn gateway(name: &str, host: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {{name: {name}}}\nspec:\n  servers:\n  - port: {{number: \
+             80, name: http, protocol: HTTP}}\n    hosts: ['{host}']"
+        )
+    }
+
+    fn service(hosts: &str, gateways: &str, action: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: s}}\nspec:\n  hosts: {hosts}\n  gateways: \
+             {gateways}\n  http: [{{{action}}}]"
+        )
+    }
+
+    const ACTION: &str = "redirect: {uri: /x}";
+
+    #[test]
+    fn a_gateway_is_found_and_serves_the_host() {
+        let bound = |hosts: &str, gateways: &str| of(&[&service(hosts, gateways, ACTION), &gateway("edge", "*.a.com")]);
+        assert_eq!(bound("[b.a.com]", "[edge]"), Vec::<String>::new());
+        assert_eq!(bound("['*.com']", "[default/edge, mesh]"), Vec::<String>::new());
+        assert_eq!(bound("[a.com]", "[edge]"), ["warning 5: no server of the Gateway `edge` has the host `a.com`"]);
+        assert_eq!(bound("[b.a.com]", "[egde]"), ["error 6: no Gateway is called `egde`"]);
+        assert_eq!(bound("[b.a.com]", "[other/edge]"), ["error 6: no Gateway is called `other/edge`"]);
+    }
+
+    #[test]
+    fn a_server_may_be_for_one_namespace_only() {
+        let found = of(&[&service("[b.a.com]", "[edge]", ACTION), &gateway("edge", "other/*.a.com")]);
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert_eq!(of(&[&service("[b.a.com]", "[edge]", ACTION), &gateway("edge", "./*.a.com")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn two_gateways_on_one_port_with_one_host_are_pointed_out() {
+        let found = of(&[&gateway("a", "x.com"), &gateway("b", "X.com")]);
+        assert_eq!(found, ["warning 15: the Gateway `default/a` serves `X.com` on port 80, too"]);
+        assert_eq!(of(&[&gateway("a", "n1/x.com"), &gateway("b", "n2/x.com")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_delegate_is_there_and_has_no_hosts() {
+        let root = service("[a]", "[mesh]", "delegate: {name: d}");
+        let delegate = |hosts: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: d}}\nspec:\n{hosts}  http: [{{{ACTION}}}]"
+            )
+        };
+        assert_eq!(of(&[&root, &delegate("")]), Vec::<String>::new());
+        assert_eq!(of(&[&root]), ["error 7: no VirtualService is called `default/d`"]);
+        assert!(of(&[&root, &delegate("  hosts: [b]\n")])[0].contains("has `hosts`"));
+    }
+}

@@ -253,3 +253,138 @@ fn check_port(report: &mut Report, destination: &Destination, service: &Service,
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{findings, report};
+    use super::*;
+    use crate::config::settings::ExtraEndpoint;
+
+    const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec:\n  host: product\n  \
+                        subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v2, labels: {version: v2}}\n";
+    const ENTRY: &str = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e}\nspec:\n  hosts: [product]\n  \
+                         ports: [{number: 80, name: http, protocol: HTTP}]\n  resolution: STATIC\n  endpoints:\n  - \
+                         {address: 127.0.0.1, labels: {version: v1}}\n  - {address: 127.0.0.2, labels: {version: v2}}\n";
+
+    fn service(destinations: &[&str]) -> String {
+        let weight = 100 / destinations.len();
+        let entries: Vec<_> =
+            destinations.iter().map(|entry| format!("    - {{destination: {entry}, weight: {weight}}}")).collect();
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: s}}\nspec:\n  hosts: [shop]\n  http:\n  \
+             - route:\n{}\n",
+            entries.join("\n")
+        )
+    }
+
+    fn of(parts: &[&str]) -> Vec<String> {
+        report(&parts.join("---\n"), &Settings::default())
+    }
+
+    fn extra(host: &str, subset: Option<&str>) -> ExtraEndpoint {
+        let subset = subset.map(str::to_owned);
+        ExtraEndpoint { host: host.to_owned(), subset, address: "127.0.0.1".to_owned(), port: 8081 }
+    }
+
+    #[test]
+    fn what_fits_together_is_fine() {
+        let both = service(&["{host: product, subset: v1}", "{host: product, subset: v2}"]);
+        assert_eq!(of(&[&both, RULE, ENTRY]), Vec::<String>::new());
+        let long = service(&["{host: Product.default.svc.cluster.local, subset: v1, port: {number: 80}}"]);
+        assert_eq!(of(&[&long, RULE, ENTRY]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_subset_that_no_rule_declares_is_an_error_with_a_guess() {
+        let found =
+            findings(&[&service(&["{host: product, subset: v3}"]), RULE, ENTRY].join("---\n"), &Settings::default());
+        assert_eq!(found[0].message, "no DestinationRule declares the subset `v3` of `product`");
+        assert_eq!((found[0].code, found[0].help.as_deref()), (Some("IST0101"), Some("there are `v1`, `v2`")));
+        let rule = RULE.replace("name: v2", "name: canary");
+        let found = findings(
+            &[&service(&["{host: product, subset: canry}"]), &rule, ENTRY].join("---\n"),
+            &Settings::default(),
+        );
+        assert_eq!(found[0].help.as_deref(), Some("did you mean `canary`?"));
+    }
+
+    #[test]
+    fn a_subset_without_endpoints_is_an_error_that_prints_what_would_fix_it() {
+        let yaml = [&service(&["{host: product, subset: v2}"]), RULE].join("---\n");
+        let found = findings(&yaml, &Settings::default());
+        let [error] = found.as_slice() else { panic!("{found:?}") };
+        assert_eq!((error.place.line, error.is_error()), (8, true));
+        assert_eq!(error.message, "the subset `v2` of `product` has no endpoints");
+        let help = error.help.as_deref().unwrap();
+        let (lines, flag) = help.rsplit_once('\n').unwrap();
+        assert_eq!(flag, "or run with `--endpoint product/v2=127.0.0.1:8082`");
+        let printed = lines.split_once('\n').unwrap().1;
+        assert_eq!(report(&format!("{yaml}---\n{printed}\n"), &Settings::default()), Vec::<String>::new(), "{printed}");
+        let flags = Settings { endpoints: vec![extra("product", Some("v2"))], ..Settings::default() };
+        let left = report(&yaml, &flags);
+        assert_eq!(left, ["warning 16: no endpoint of `product` is in the subset `v1`"]);
+    }
+
+    #[test]
+    fn a_subset_to_which_nothing_is_sent_may_be_empty() {
+        let split = service(&["{host: product, subset: v1}", "{host: product, subset: v2}"]);
+        let split = split
+            .replace("subset: v1}, weight: 50", "subset: v1}, weight: 100")
+            .replace("v2}, weight: 50", "v2}, weight: 0");
+        let entry = ENTRY.replace("version: v2", "version: v9");
+        assert_eq!(of(&[&split, RULE, &entry]), ["warning 18: no endpoint of `product` is in the subset `v2`"]);
+    }
+
+    #[test]
+    fn a_flag_alone_declares_a_subset() {
+        let settings = Settings { endpoints: vec![extra("product", Some("v1"))], ..Settings::default() };
+        assert_eq!(report(&service(&["{host: product, subset: v1}"]), &settings), Vec::<String>::new());
+        assert_eq!(report(&service(&["{host: product, subset: v2}"]), &settings).len(), 1);
+        let all = Settings { endpoints: vec![extra("product", None)], ..Settings::default() };
+        assert_eq!(report(&service(&["{host: product, subset: v2}"]), &all), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_host_that_nothing_declares_is_a_name_or_a_slip_of_the_pen() {
+        let to = |destination: &str| of(&[&service(&[destination]), RULE, ENTRY]);
+        assert!(to("{host: prodcut}")[0].starts_with("error 8: no ServiceEntry declares the host `prodcut`"));
+        assert!(to("{host: '*.example.org'}")[0].starts_with("error 8: "));
+        assert!(to("{host: ratings}")[0].starts_with("warning 8: no ServiceEntry declares the host `ratings`"));
+        assert_eq!(to("{host: ratings, port: {number: 9080}}"), Vec::<String>::new());
+        let twice = of(&[&service(&["{host: ratings}", "{host: ratings}"])]);
+        assert_eq!(twice.len(), 1, "{twice:?}");
+    }
+
+    #[test]
+    fn the_port_must_be_there_and_be_decided() {
+        let two = ENTRY.replace("protocol: HTTP}]", "protocol: HTTP}, {number: 8080, name: alt, protocol: HTTP}]");
+        let on = |destination: &str, entry: &str, port: u16| {
+            let settings = Settings { mesh_ports: vec![port], ..Settings::default() };
+            report(&[&service(&[destination]), RULE, entry].join("---\n"), &settings)
+        };
+        assert_eq!(on("{host: product, port: {number: 81}}", ENTRY, 80), ["error 8: `product` has no port 81"]);
+        assert_eq!(on("{host: product}", ENTRY, 9999), Vec::<String>::new());
+        assert_eq!(on("{host: product}", &two, 8080), Vec::<String>::new());
+        assert_eq!(
+            on("{host: product}", &two, 9999),
+            ["error 8: `product` has several ports, and none of them is that of the listener, 9999"]
+        );
+    }
+
+    #[test]
+    fn rules_and_selectors_for_nothing_are_pointed_out() {
+        let lost = RULE.replace("host: product", "host: prodct");
+        let found = findings(&[&service(&["{host: product}"]), &lost, ENTRY].join("---\n"), &Settings::default());
+        assert_eq!((found[0].code, found[0].help.as_deref()), (Some("IST0174"), Some("did you mean `product`?")));
+        let selector =
+            ENTRY.split("  endpoints:").next().unwrap().to_owned() + "  workloadSelector: {labels: {app: product}}\n";
+        let found = of(&[&service(&["{host: product}"]), &selector]);
+        assert_eq!(found, ["warning 17: no WorkloadEntry of this namespace has these labels"]);
+    }
+
+    #[test]
+    fn without_references_none_of_this_is_said() {
+        let alone = Settings { references: false, ..Settings::default() };
+        assert_eq!(report(&service(&["{host: nowhere, subset: v1}"]), &alone), Vec::<String>::new());
+    }
+}
