@@ -168,7 +168,9 @@ impl Services {
                     service.ports.push(port.clone());
                 }
             }
-            service.endpoints.extend(spec.endpoints.iter().map(|endpoint| from_workload(endpoint, None)));
+            // One without an address, in another network, cannot be reached from here.
+            let reachable = spec.endpoints.iter().filter(|endpoint| !endpoint.address.is_empty());
+            service.endpoints.extend(reachable.map(|endpoint| from_workload(endpoint, None)));
             if let Some(selector) = &spec.workload_selector {
                 service.endpoints.extend(workloads.select(&entry.metadata.namespace, selector));
             }
@@ -267,7 +269,7 @@ struct Workloads<'a> {
 impl<'a> Workloads<'a> {
     fn new(entries: &'a [Resource<WorkloadEntry>]) -> Self {
         let mut by_label: HashMap<_, Vec<_>> = HashMap::default();
-        for entry in entries {
+        for entry in entries.iter().filter(|entry| !entry.spec.address.is_empty()) {
             for (key, value) in labels(entry) {
                 let namespace = entry.metadata.namespace.as_str();
                 by_label.entry((namespace, key.as_str(), value.as_str())).or_default().push(entry);

@@ -1,9 +1,9 @@
 //! VirtualServices and the Gateways that they name, and Gateways that serve the same host on the same port.
 
-use foldhash::HashMap;
+use foldhash::{HashMap, HashSet};
 
 use super::conflicts::full_name;
-use super::report::{Report, conflict, unknown};
+use super::report::{Report, conflict, no_effect, unknown};
 use super::virtual_service::MESH;
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
@@ -98,11 +98,13 @@ fn delegates(report: &mut Report, resources: &Resources) {
             (key, resource.spec.hosts.is_empty())
         })
         .collect();
+    let mut named = HashSet::default();
     for resource in &resources.virtual_services {
         for delegate in resource.spec.http.iter().filter_map(|route| route.delegate.as_ref()) {
             let namespace = delegate.namespace.as_ref().filter(|namespace| !namespace.is_empty());
             let namespace = namespace.unwrap_or(&resource.metadata.namespace).as_str();
             let name = &delegate.name;
+            named.insert((namespace, name.as_str()));
             match known.get(&(namespace, name.as_str())) {
                 Some(true) => {}
                 Some(false) => report.add(conflict(
@@ -118,6 +120,22 @@ fn delegates(report: &mut Report, resources: &Resources) {
                         .code("IST0101"),
                 ),
             }
+        }
+    }
+    unused(report, resources, &named);
+}
+
+/// Somebody forgot its hosts, or to delegate to it.
+fn unused(report: &mut Report, resources: &Resources, named: &HashSet<(&str, &str)>) {
+    for resource in resources.virtual_services.iter().filter(|resource| resource.spec.hosts.is_empty()) {
+        if !named.contains(&(resource.metadata.namespace.as_str(), resource.metadata.name.as_str())) {
+            report.add(
+                no_effect(
+                    resource.spec.place,
+                    "this VirtualService has no `hosts`, and none delegates to it: it is never used",
+                )
+                .help("add `hosts: [NAME]`"),
+            );
         }
     }
 }
@@ -204,5 +222,6 @@ mod tests {
         assert_eq!(of(&[&root, &delegate("")]), Vec::<String>::new());
         assert_eq!(of(&[&root]), ["error 7: no VirtualService is called `default/d`"]);
         assert!(of(&[&root, &delegate("  hosts: [b]\n")])[0].contains("has `hosts`"));
+        assert!(of(&[&delegate("")])[0].contains("it is never used"));
     }
 }

@@ -1,8 +1,9 @@
 //! Names and values of headers: in match conditions, in operations on requests and responses, and in CORS.
 
 use super::report::{Report, conflict, no_effect, unsupported, wrong};
-use super::variables::{self, Piece};
-use crate::config::place::Spanned;
+use super::variables::{self, Piece, Variable};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::place::{Place, Spanned};
 use crate::config::resource::virtual_service::{HeaderOperations, Headers, HttpRewrite};
 
 /// Headers of HTTP/2 that a condition may name.
@@ -95,17 +96,18 @@ fn operation_value(report: &mut Report, value: &Spanned<String>, response: bool)
         Err(reason) => report.add(wrong(value.place, reason).help("write `%%` for a percent sign")),
         Ok(pieces) => {
             for piece in pieces {
-                if let Piece::Variable(variable) = piece
-                    && !variable.is_known(response)
-                {
-                    report.add(
-                        unsupported(value.place, format!("the substitution `%{}%` is not supported", variable.text))
-                            .help("write `%%` for a percent sign that is to be sent"),
-                    );
+                if let Piece::Variable(variable) = piece {
+                    report.add(substitution(value.place, &variable, response));
                 }
             }
         }
     }
+}
+
+fn substitution(place: Place, variable: &Variable<'_>, response: bool) -> Diagnostic {
+    let yet = if variable.is_known(response) { " yet" } else { "" };
+    unsupported(place, format!("the substitution `%{}%` is not supported{yet}", variable.text))
+        .help("write `%%` for a percent sign that is to be sent")
 }
 
 /// The host of a request is set in one place of a route at most.

@@ -47,6 +47,7 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     }
     headers::one_authority(report, route.rewrite.as_ref(), route.headers.as_ref());
     weights::check(report, &route.route, scope);
+    without_upstream(report, route);
     if let Some(timeout) = &route.timeout {
         checks::duration(report, timeout);
     }
@@ -83,6 +84,29 @@ fn parts(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     }
     if forward.or(redirect).or(direct).or(delegate).is_none() {
         report.add(missing(route.place, "a rule needs one of `route`, `redirect` and `directResponse`"));
+    }
+}
+
+/// What speaks of the request that is forwarded, in a rule that forwards none.
+fn without_upstream(report: &mut Report, route: &HttpRoute) {
+    let answer = match (&route.redirect, &route.direct_response) {
+        (Some(_), _) => "redirect",
+        (None, Some(_)) => "directResponse",
+        (None, None) => return,
+    };
+    let request = route.headers.as_ref().and_then(|headers| headers.request.as_ref());
+    let changed = request.and_then(|request| request.set.iter().chain(&request.add).map(|(name, _)| name).next());
+    let removed = request.and_then(|request| request.remove.first());
+    for (name, place) in [
+        ("timeout", route.timeout.as_ref().map(|timeout| timeout.place)),
+        ("retries", route.retries.as_ref().map(|retries| retries.place)),
+        ("mirror", route.mirror.as_ref().map(|mirror| mirror.place)),
+        ("mirrors", route.mirrors.first().map(|mirror| mirror.place)),
+        ("headers.request", changed.or(removed).map(|name| name.place)),
+    ] {
+        if let Some(place) = place {
+            report.add(no_effect(place, format!("`{name}` has no effect beside `{answer}`: nothing is forwarded")));
+        }
     }
 }
 
@@ -257,6 +281,15 @@ mod tests {
         assert!(warnings("VirtualService", &body(100 << 10)).is_empty());
         assert_eq!(warnings("VirtualService", &body((100 << 10) + 1)).len(), 1);
         each_fails("VirtualService", &[(&body((1 << 20) + 1), "more than 1048576")]);
+    }
+
+    #[test]
+    fn what_speaks_of_forwarding_is_said_to_do_nothing_where_nothing_is_forwarded() {
+        let more = "timeout: 1s, retries: {}, headers: {request: {remove: [a]}, response: {set: {b: c}}}";
+        let found = warnings("VirtualService", &format!("{HOSTS}{{redirect: {{uri: /x}}, {more}}}"));
+        assert_eq!(found.len(), 3, "{found:?}");
+        let found = warnings("VirtualService", &format!("{HOSTS}{{route: [{{destination: {{host: b}}}}], {more}}}"));
+        assert_eq!(found, Vec::<String>::new());
     }
 
     #[test]
