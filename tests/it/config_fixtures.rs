@@ -14,7 +14,8 @@ fn folder(name: &str) -> PathBuf {
 
 /// The YAML files of a folder, sorted.
 fn files(name: &str) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder(name)).unwrap().map(|entry| entry.unwrap().path());
+    let entries =
+        fs::read_dir(folder(name)).expect("the fixtures are there").map(|entry| entry.expect("readable").path());
     let mut files: Vec<_> = entries.filter(|path| path.extension().is_some_and(|one| one == "yaml")).collect();
     files.sort();
     assert!(!files.is_empty());
@@ -24,7 +25,7 @@ fn files(name: &str) -> Vec<PathBuf> {
 /// Loads a file under its bare name, so that messages are the same everywhere.
 fn load(path: &Path) -> Loaded {
     let mut read = load::read(&[path.to_owned()], false);
-    read.sources[0].path = path.file_name().unwrap().into();
+    read.sources[0].path = path.file_name().expect("a file has a name").into();
     load::load(read, &Settings::default())
 }
 
