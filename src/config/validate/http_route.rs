@@ -6,6 +6,7 @@ use super::{checks, cors, fault, headers, http_match, mirror, retry, weights};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
 use crate::config::place::{Place, Spanned};
+use crate::config::re2;
 use crate::config::resource::virtual_service::{
     Delegate, DirectBody, HttpDirectResponse, HttpRedirect, HttpRewrite, HttpRoute,
 };
@@ -13,9 +14,6 @@ use crate::config::value::StringMatch;
 
 /// Status codes that a redirect can have (those that Envoy sends).
 const REDIRECTS: [i64; 5] = [301, 302, 303, 307, 308];
-
-/// How large a compiled regex may be, in bytes: the limit that the routing table sets.
-const REGEX_SIZE: usize = 1 << 20;
 
 /// A larger body is refused, as by Istio: 1 MiB.
 const LARGEST_BODY: usize = 1 << 20;
@@ -200,14 +198,7 @@ fn rewrite(report: &mut Report, rewrite: &HttpRewrite) {
         return;
     }
     let text = Spanned::new(regex.pattern.as_str(), regex.pattern.place);
-    let compiled =
-        regex::bytes::RegexBuilder::new(&regex.pattern).unicode(false).size_limit(REGEX_SIZE).build().map(|_| ());
-    // The other lines of the message draw the regex, as the diagnostic does itself.
-    let last = |error: regex::Error| {
-        let text = error.to_string();
-        text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-    };
-    let compiled = compiled.map_err(last);
+    let compiled = re2::search(&regex.pattern).map(|_| ());
     checks::regex(report, "match", &text, compiled.as_ref().copied().map_err(String::as_str));
     checks::printable(report, "rewrite", Some(&regex.rewrite));
 }

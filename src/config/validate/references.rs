@@ -2,7 +2,7 @@
 
 use foldhash::{HashMap, HashSet};
 
-use super::remedies::{empty_subset, list};
+use super::remedies::{Lacking, empty_subset, list};
 use super::report::{Report, no_effect, unknown};
 use super::virtual_service;
 use crate::config::diagnostic::{Diagnostic, Kind};
@@ -122,9 +122,8 @@ impl Declared<'_> {
                 Some(found) => {
                     let selection = Selection::new(subset, Some(found));
                     let filled = service.is_some_and(|service| service.has_endpoint(Some(selection)));
-                    if !filled && *used && self.reported.insert(std::ptr::from_ref(found)) {
-                        let all: Vec<_> = self.traffic.subsets(host, namespace).collect();
-                        report.add(empty_subset(host, (subset, found), service, &all));
+                    if !filled && *used {
+                        self.empty_subset(report, destination, namespace, found);
                     }
                 }
             },
@@ -133,6 +132,20 @@ impl Declared<'_> {
         }
         if let Some(service) = service {
             check_port(report, destination, service, listeners);
+        }
+    }
+
+    fn empty_subset(&mut self, report: &mut Report, destination: &Destination, namespace: &str, found: &Subset) {
+        let Some(written) = &destination.subset else { return };
+        let all: Vec<_> = self.traffic.subsets(&destination.host, namespace).collect();
+        let others = all.iter().any(|other| self.reported.contains(&std::ptr::from_ref(*other)));
+        if self.reported.insert(std::ptr::from_ref(found)) {
+            let service = self.services.find(&destination.host, namespace);
+            let lacking = match Lacking::of(service) {
+                Lacking::Service if others => Lacking::Endpoint,
+                lacking => lacking,
+            };
+            report.add(empty_subset(&destination.host, (written, found), &lacking, &all));
         }
     }
 
@@ -323,6 +336,19 @@ mod tests {
         let flags = Settings { endpoints: vec![extra("product", Some("v2"))], ..Settings::default() };
         let left = report(&yaml, &flags);
         assert_eq!(left, ["warning 16: no endpoint of `product` is in the subset `v1`"]);
+    }
+
+    #[test]
+    fn the_lines_name_the_port_that_is_there_and_are_printed_once() {
+        let help = |parts: &[&str]| {
+            let found = findings(&parts.join("---\n"), &Settings::default());
+            found.into_iter().filter_map(|one| one.help).collect::<Vec<_>>()
+        };
+        let both = service(&["{host: product, subset: v1}", "{host: product, subset: v2}"]);
+        let helps = help(&[&both, RULE]);
+        assert!(helps[0].contains("kind: ServiceEntry") && !helps[1].contains("kind: ServiceEntry"), "{helps:?}");
+        let web = ENTRY.replace("name: http", "name: web").replace("version: v2", "version: v3");
+        assert!(help(&[&both, RULE, &web])[0].contains("ports: {web: 8082}, labels: {version: v2}"));
     }
 
     #[test]

@@ -22,36 +22,62 @@ pub(super) fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     quoted.join(", ")
 }
 
+/// What is to be added so that a subset has an endpoint.
+pub(super) enum Lacking {
+    /// An entry of `endpoints`, in a ServiceEntry that is there or that was printed for another subset.
+    Endpoint,
+    /// The same; endpoints name the service port by this name.
+    EndpointAt(String),
+    /// The whole ServiceEntry.
+    Service,
+}
+
+impl Lacking {
+    /// What lacks, given what is declared.
+    pub(super) fn of(service: Option<&Service>) -> Self {
+        match service {
+            Some(service) if service.place.line > 0 => match service.ports.first() {
+                Some(port) => Self::EndpointAt(port.name.clone()),
+                None => Self::Endpoint,
+            },
+            _ => Self::Service,
+        }
+    }
+}
+
 /// A subset that requests are sent to and nobody is in: the lines that would fill it, and the flag.
 pub(super) fn empty_subset(
     host: &str,
     subset: (&Spanned<String>, &Subset),
-    service: Option<&Service>,
+    lacking: &Lacking,
     all: &[&Subset],
 ) -> Diagnostic {
     let (written, declared) = subset;
-    let message = format!("the subset `{}` of `{host}` has no endpoints", written.value);
-    let port = service.and_then(|service| service.ports.first()).map_or("http", |port| port.name.as_str());
+    let port = if let Lacking::EndpointAt(name) = lacking { name } else { "http" };
     let local = |subset: &Subset| 8081 + all.iter().position(|other| std::ptr::eq(*other, subset)).unwrap_or(0);
     let line = |subset: &Subset| {
-        let labels: Vec<_> =
-            subset.labels.iter().map(|(key, value)| format!("{}: {}", key.value, quoted(value))).collect();
-        let labels = labels.join(", ");
+        let pairs = subset.labels.iter().map(|(key, value)| format!("{}: {}", key.value, quoted(value)));
+        let labels = pairs.collect::<Vec<_>>().join(", ");
         format!("  - {{address: 127.0.0.1, ports: {{{port}: {}}}, labels: {{{labels}}}}}", local(subset))
     };
-    let flag = format!("or run with `--endpoint {host}/{}=127.0.0.1:{}`", written.value, local(declared));
-    let lines = match service {
-        Some(service) if service.place.line > 0 => {
+    let lines = match lacking {
+        Lacking::Endpoint | Lacking::EndpointAt(_) => {
             format!("add one to the ServiceEntry of `{host}`:\n  endpoints:\n{}", line(declared))
         }
-        _ => format!(
-            "say where it is:\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  \
-             hosts: [{host}]\n  ports: [{{number: 80, name: {port}, protocol: HTTP}}]\n  resolution: STATIC\n  \
-             endpoints:\n{}",
-            all.iter().map(|subset| line(subset)).collect::<Vec<_>>().join("\n"),
-            name = names::canonical(host).replace(['.', '*'], "-").trim_matches('-'),
-        ),
+        Lacking::Service => {
+            let endpoints: Vec<_> = all.iter().map(|subset| line(subset)).collect();
+            let name = names::canonical(host).replace(['.', '*'], "-");
+            format!(
+                "say where it is:\napiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {}}}\nspec:\n  \
+                 hosts: [{host}]\n  ports: [{{number: 80, name: {port}, protocol: HTTP}}]\n  resolution: STATIC\n  \
+                 endpoints:\n{}",
+                name.trim_matches('-'),
+                endpoints.join("\n"),
+            )
+        }
     };
+    let message = format!("the subset `{}` of `{host}` has no endpoints", written.value);
+    let flag = format!("or run with `--endpoint {host}/{}=127.0.0.1:{}`", written.value, local(declared));
     unknown(written.place, message).help(format!("{lines}\n{flag}")).code("IST0173")
 }
 

@@ -271,7 +271,7 @@ mod tests {
             (hash("useSourceIp: true, minimumRingSize: 8, ringHash: {}"), "exclude each other"),
             ("{loadBalancer: {simple: PASSTHROUGH}}".to_owned(), "original destination"),
             ("{loadBalancer: {warmup: {}}}".to_owned(), "`duration` of the warmup is missing"),
-            ("{loadBalancer: {warmup: {duration: 1s, aggression: 0}}}".to_owned(), "not above 0"),
+            ("{loadBalancer: {warmup: {duration: 1s, aggression: 0.9}}}".to_owned(), "below 1"),
             ("{loadBalancer: {localityLbSetting: {}, zoneAwareLbSetting: {}}}".to_owned(), "both `localityLbSetting`"),
             (locality("distribute: [{from: a/*, to: {a/b: 90}}]"), "sum to 90, not 100"),
             (locality("distribute: [{from: a/*, to: {a/b: 50, a/*: 50}}]"), "overlaps an earlier one"),
