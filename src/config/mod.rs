@@ -5,6 +5,7 @@ mod decode;
 pub mod diagnostic;
 pub mod edit;
 mod files;
+pub mod gateways;
 pub mod load;
 pub mod names;
 mod path;

@@ -6,6 +6,7 @@ use super::conflicts::full_name;
 use super::report::{Report, conflict, no_effect, unknown};
 use super::virtual_service::MESH;
 use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::gateways::{ServedHost, named};
 use crate::config::names;
 use crate::config::place::Spanned;
 use crate::config::resource::gateway::Gateway;
@@ -31,23 +32,12 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
     same_host(report, resources);
 }
 
-/// Namespace and name of the gateway that a VirtualService of a namespace means.
-fn resolve<'a>(written: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
-    if let Some((namespace, name)) = written.split_once('/') {
-        return (namespace, name);
-    }
-    match written.split_once('.') {
-        Some((name, rest)) => (rest.split('.').next().unwrap_or(rest), name),
-        None => (namespace, written),
-    }
-}
-
 fn bound(report: &mut Report, resource: &Resource<VirtualService>, gateways: &Gateways<'_>) {
     let namespace = resource.metadata.namespace.as_str();
     let listed = resource.spec.gateways.iter().flatten();
     let in_blocks = resource.spec.http.iter().flat_map(|route| &route.matches).flat_map(|block| &block.gateways);
     for written in listed.chain(in_blocks).filter(|written| written.value != MESH) {
-        match gateways.get(&resolve(written, namespace)) {
+        match gateways.get(&named(written, namespace)) {
             Some(gateway) => hosts_served(report, resource, gateway, written),
             None => report.add(no_gateway(written, gateways)),
         }
@@ -73,15 +63,8 @@ fn hosts_served(
 ) {
     let own = resource.metadata.namespace.as_str();
     let serves = |host: &str| {
-        gateway.spec.servers.iter().flat_map(|server| &server.hosts).any(|served| {
-            let (namespace, name) = served.split_once('/').unwrap_or(("*", served));
-            let here = match namespace {
-                "*" => true,
-                "." => gateway.metadata.namespace.value == own,
-                other => other == own,
-            };
-            here && names::overlap(name, host)
-        })
+        let mut served = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
+        served.any(|served| ServedHost::new(served, &gateway.metadata.namespace).serves(host, own).is_some())
     };
     for host in resource.spec.hosts.iter().filter(|host| !serves(host)) {
         let message = format!("no server of the Gateway `{}` has the host `{}`", written.value, host.value);
