@@ -160,7 +160,7 @@ impl Watch {
     /// Begins to watch, and doubts what was read before.
     fn begin(&mut self) {
         self.rebuild();
-        if self.publisher.read().hash() != self.publisher.last_hash() {
+        if self.is_news() {
             self.settle.suspect();
         }
     }
@@ -254,12 +254,14 @@ impl Watch {
             return;
         }
         let started = self.noticed.unwrap_or_else(Instant::now);
+        let publisher = self.publisher.clone();
+        let mut turn = publisher.turn();
         self.settle.begin();
-        let read = self.publisher.read();
+        let read = turn.read();
         self.catch_up(inbox);
         self.doubt_empty(&read);
         if self.settle.confirm() {
-            self.publisher.apply(read, self.trigger, started);
+            turn.apply(read, self.trigger, started);
             self.report_health();
             self.rest();
         }
@@ -287,14 +289,16 @@ impl Watch {
             return;
         }
         let started = Instant::now();
-        let read = self.publisher.read();
+        let publisher = self.publisher.clone();
+        let mut turn = publisher.turn();
+        let read = turn.read();
         let hash = read.hash();
         if !self.settle.compare(&hash, self.began.elapsed()) {
             return;
         }
         // A look that was nobody's wish is only worth a word if it found something.
         if self.trigger == Trigger::Watch || hash != self.publisher.last_hash() {
-            self.publisher.apply(read, self.trigger, self.noticed.unwrap_or(started));
+            turn.apply(read, self.trigger, self.noticed.unwrap_or(started));
         }
         self.report_health();
         self.rest();
@@ -316,11 +320,16 @@ impl Watch {
         }
         self.arm();
         self.catch_up(inbox);
-        let differs = before != self.ways.marks || (hash && self.publisher.read().hash() != self.publisher.last_hash());
+        let differs = before != self.ways.marks || (hash && self.is_news());
         if differs && !self.settle.is_changed() {
             self.settle.suspect();
         }
         self.report_health();
+    }
+
+    /// Whether the content is another than that which was last looked at.
+    fn is_news(&self) -> bool {
+        self.publisher.turn().read().hash() != self.publisher.last_hash()
     }
 
     /// A new watcher, or none if there is none to be had.
