@@ -392,7 +392,7 @@ fn reading_the_file_ourselves_is_no_change() {
         assert_eq!(proxy.publisher.reload(Trigger::Signal), Outcome::Unchanged { generation: 1 });
     }
     writers::rename(&path, &yaml(30));
-    proxy.wait_for(30);
+    proxy.wait_for_count("applied", 1);
     let metrics = proxy.metrics.render();
     for (label, count) in [
         ("result=\"unchanged\",trigger=\"signal\"", 100),
