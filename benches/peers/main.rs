@@ -55,7 +55,8 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Result<Report, String> {
     let folder = tempfile::tempdir().map_err(|error| format!("cannot make a folder: {error}"))?;
     // nginx's workers run as another user, and have to get in.
-    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).map_err(|error| format!("cannot open the folder: {error}"))?;
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755))
+        .map_err(|error| format!("cannot open the folder: {error}"))?;
     let cores = Cores::of_this_process()?;
     work::require_tools(&options.works())?;
     let upstream = Upstream::start(folder.path(), &cores)?;
@@ -86,14 +87,19 @@ fn measure(options: &Options) -> Result<Report, String> {
 fn measure_work(work: Work, options: &Options, cores: &Cores, running: &[Running]) -> Result<Vec<Row>, String> {
     let taking_part: Vec<&Running> = running.iter().filter(|proxy| proxy.takes_part(work)).collect();
     let mut rows: Vec<Row> = taking_part.iter().map(|proxy| Row::new(work, proxy.name())).collect();
+    let load = |proxy: &Running, duration| {
+        work.load(proxy.port(work), duration, cores).map_err(|error| format!("{}: {error}", proxy.name()))
+    };
     for proxy in &taking_part {
-        work.load(proxy.port(work), Duration::from_secs(1), cores)?;
+        load(proxy, Duration::from_secs(1))?;
     }
     for round in 1..=options.rounds {
         eprintln!("{work}: round {round} of {}", options.rounds);
         for (proxy, row) in taking_part.iter().zip(&mut rows) {
             let before = proxy.process.cpu()?;
-            let load = work.load(proxy.port(work), options.seconds(), cores).map_err(|error| format!("{}: {error}", proxy.name()))?;
+            let load = work
+                .load(proxy.port(work), options.seconds(), cores)
+                .map_err(|error| format!("{}: {error}", proxy.name()))?;
             let spent = proxy.process.cpu()?.saturating_sub(before);
             row.record(spent, &load, proxy.process.memory_kib()?);
         }

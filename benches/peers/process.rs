@@ -27,7 +27,8 @@ pub(crate) struct Cores {
 impl Cores {
     /// The last core that this process may use is the proxy's.
     pub(crate) fn of_this_process() -> Result<Self, String> {
-        let status = fs::read_to_string("/proc/self/status").map_err(|error| format!("cannot read /proc/self/status: {error}"))?;
+        let status = fs::read_to_string("/proc/self/status")
+            .map_err(|error| format!("cannot read /proc/self/status: {error}"))?;
         let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap_or_default().trim();
         let number = |text: &str| text.parse::<usize>().map_err(|_| format!("cannot read the list of cores `{list}`"));
         let mut cores = Vec::new();
@@ -83,7 +84,10 @@ impl Process {
             while std::net::TcpStream::connect(address).is_err() {
                 let ended = self.child.try_wait().map_err(|error| error.to_string())?;
                 if ended.is_some() || Instant::now() > deadline {
-                    return Err(format!("does not listen on {address}; it said:\n{}", fs::read_to_string(log).unwrap_or_default()));
+                    return Err(format!(
+                        "does not listen on {address}; it said:\n{}",
+                        fs::read_to_string(log).unwrap_or_default()
+                    ));
                 }
                 thread::sleep(Duration::from_millis(10));
             }

@@ -82,9 +82,14 @@ impl Report {
     /// The frame of a report, without rows.
     pub(crate) fn new(options: &Options, running: &[Running], missing: Vec<String>) -> Self {
         let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-        let loads = options.works().into_iter().map(|work| format!("{work}: {}", work.command("PORT", options.seconds()).join(" ")));
+        let loads = options
+            .works()
+            .into_iter()
+            .map(|work| format!("{work}: {}", work.command("PORT", options.seconds()).join(" ")));
         Self {
-            command: format!("cargo bench --bench peers -- {}", arguments.join(" ")).trim_end_matches([' ', '-']).to_owned(),
+            command: format!("cargo bench --bench peers -- {}", arguments.join(" "))
+                .trim_end_matches([' ', '-'])
+                .to_owned(),
             loads: loads.collect(),
             machine: machine(),
             versions: running.iter().map(|proxy| (proxy.name().to_owned(), proxy.version.clone())).collect(),
@@ -127,10 +132,16 @@ impl fmt::Display for Report {
         for row in &self.rows {
             if work.replace(row.work) != Some(row.work) {
                 let heading = row.work.to_string();
-                writeln!(formatter, "\n{heading:<24} {:>10} {:>17} {:>9} {:>11} {:>9}", "µs CPU", "lowest–highest", "× serin", "requests/s", "MiB")?;
+                writeln!(
+                    formatter,
+                    "\n{heading:<24} {:>10} {:>17} {:>9} {:>11} {:>9}",
+                    "µs CPU", "lowest–highest", "× serin", "requests/s", "MiB"
+                )?;
             }
-            let (lowest, highest) = row.cpu.iter().fold((f64::INFINITY, 0f64), |(low, high), cpu| (low.min(*cpu), high.max(*cpu)));
-            let ratio = self.serin(row.work).map_or_else(|| "–".to_owned(), |serin| format!("{:.2}", row.ratio_to(serin)));
+            let (lowest, highest) =
+                row.cpu.iter().fold((f64::INFINITY, 0f64), |(low, high), cpu| (low.min(*cpu), high.max(*cpu)));
+            let ratio =
+                self.serin(row.work).map_or_else(|| "–".to_owned(), |serin| format!("{:.2}", row.ratio_to(serin)));
             writeln!(
                 formatter,
                 "{:<24} {:>10.2} {:>17} {ratio:>9} {:>11.0} {:>9}",

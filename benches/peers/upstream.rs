@@ -24,12 +24,14 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Starts it on the cores that are not the proxy's.
     pub(crate) fn start(folder: &Path, cores: &Cores) -> Result<Self, String> {
-        let nginx = on_path("nginx").ok_or("the upstream is nginx: install the package nginx-light (Debian) or nginx")?;
+        let nginx =
+            on_path("nginx").ok_or("the upstream is nginx: install the package nginx-light (Debian) or nginx")?;
         let folder = folder.join("upstream");
-        let files = [("64k", 64 * 1024), ("1m", 1024 * 1024)];
+        let files = [("64k", 64 * 1024), ("1m", 1024 * 1024), ("upload", 1)];
         fs::create_dir(&folder).map_err(|error| format!("cannot make a folder: {error}"))?;
         for (name, length) in files {
-            fs::write(folder.join(name), vec![b'x'; length]).map_err(|error| format!("cannot write a file: {error}"))?;
+            fs::write(folder.join(name), vec![b'x'; length])
+                .map_err(|error| format!("cannot write a file: {error}"))?;
         }
         let (ports, status) = ([free_port()?, free_port()?], free_port()?);
         let arguments = configuration::nginx_files(&folder, &configuration::nginx_upstream(&folder, ports, status))?;
@@ -65,7 +67,8 @@ pub(crate) struct Answer {
 impl Client {
     /// Connects to a port of this machine.
     pub(crate) fn connect(port: u16) -> Result<Self, String> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| format!("cannot connect: {error}"))?;
+        let stream =
+            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).map_err(|error| format!("cannot connect: {error}"))?;
         stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(|error| error.to_string())?;
         Ok(Self { stream: BufReader::new(stream) })
     }
@@ -86,8 +89,12 @@ impl Client {
             line.clear();
             self.stream.read_line(&mut line)?;
             match line.trim_end().split_once(':') {
-                Some((name, value)) if name.eq_ignore_ascii_case(VERSION_HEADER) => value.trim().clone_into(&mut version),
-                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => length = value.trim().parse().unwrap_or(0),
+                Some((name, value)) if name.eq_ignore_ascii_case(VERSION_HEADER) => {
+                    value.trim().clone_into(&mut version)
+                }
+                Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
+                    length = value.trim().parse().unwrap_or(0)
+                }
                 Some(_) => {}
                 None => break,
             }

@@ -49,7 +49,11 @@ pub(crate) struct Load {
 /// Refuses to begin without what the works need.
 pub(crate) fn require_tools(works: &[Work]) -> Result<(), String> {
     let http1 = works.iter().any(|work| *work != Work::Http2);
-    let tools = [("taskset", "util-linux", true), ("wrk", "wrk", http1), ("h2load", "nghttp2-client", works.contains(&Work::Http2))];
+    let tools = [
+        ("taskset", "util-linux", true),
+        ("wrk", "wrk", http1),
+        ("h2load", "nghttp2-client", works.contains(&Work::Http2)),
+    ];
     match tools.iter().find(|(tool, _, needed)| *needed && on_path(tool).is_none()) {
         Some((tool, package, _)) => Err(format!("needs {tool}: install the package {package}")),
         None => Ok(()),
@@ -76,7 +80,8 @@ impl Work {
         };
         command.push(seconds.to_string());
         if self == Self::Upload {
-            command.extend(["-s".to_owned(), concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/upload.lua").to_owned()]);
+            command
+                .extend(["-s".to_owned(), concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/upload.lua").to_owned()]);
         }
         command.push(url);
         command
@@ -89,7 +94,9 @@ impl Work {
         let output = output.map_err(|error| format!("cannot run {}: {error}", command[0]))?;
         let text = String::from_utf8_lossy(&output.stdout);
         let load = if self == Self::Http2 { parse_h2load(&text) } else { parse_wrk(&text) };
-        load.map_err(|reason| format!("{self}: {reason}; {} said:\n{text}{}", command[0], String::from_utf8_lossy(&output.stderr)))
+        load.map_err(|reason| {
+            format!("{self}: {reason}; {} said:\n{text}{}", command[0], String::from_utf8_lossy(&output.stderr))
+        })
     }
 }
 
@@ -106,7 +113,9 @@ fn parse_wrk(text: &str) -> Result<Load, &'static str> {
 }
 
 fn parse_h2load(text: &str) -> Result<Load, &'static str> {
-    let number = |line: &str, after: &str| line.split(", ").find_map(|part| part.trim().strip_suffix(after)?.trim().parse::<u64>().ok());
+    let number = |line: &str, after: &str| {
+        line.split(", ").find_map(|part| part.trim().strip_suffix(after)?.trim().parse::<u64>().ok())
+    };
     let requests = text.lines().find_map(|line| line.strip_prefix("requests: ")).ok_or("no request was answered")?;
     if number(requests, "failed") != Some(0) || number(requests, "errored") != Some(0) {
         return Err("requests failed");
