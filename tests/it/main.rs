@@ -6,3 +6,4 @@ mod architecture;
 mod config_fixtures;
 mod config_robust;
 mod prometheus;
+mod reload;
