@@ -1,8 +1,12 @@
 //! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
 
+mod admin;
 mod descriptors;
+mod install;
+mod listeners;
 mod process;
 mod serve;
+mod tls;
 
 use std::net::SocketAddr;
 use std::thread;

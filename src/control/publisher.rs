@@ -151,7 +151,7 @@ impl Turn<'_> {
             Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
             Inputs::Text(text) => {
                 let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
-                Read { sources: vec![source], problems: Vec::new() }
+                Read { sources: vec![source], ..Read::default() }
             }
         }
     }

@@ -58,7 +58,7 @@ impl Client {
             Journey::Upstream(answer, deadline) => forwarded(*answer, deadline, record),
             Journey::Tunnel(answer, wish) => return self.tunnel(*answer, wish, record),
         };
-        if http1 && self.worker.is_draining() {
+        if http1 && (self.worker.is_draining() || self.state.is_leaving()) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -13,6 +13,9 @@ use super::limits::Limits;
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+/// An idle connection of a closed listener may bring one more request for this long: it may be on its way.
+const LAST_CHANCE: Duration = Duration::from_secs(2);
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -57,6 +60,8 @@ pub struct ConnectionState {
     write_blocked: AtomicBool,
     /// Whether the head of an answer has been handed over.
     answering: AtomicBool,
+    /// Microseconds since the epoch at which its listener was closed; 0: it was not.
+    leaving: AtomicU64,
     expired: AtomicU8,
     waker: AtomicWaker,
 }
@@ -73,6 +78,7 @@ impl ConnectionState {
             activity: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            leaving: AtomicU64::new(0),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -135,6 +141,22 @@ impl ConnectionState {
         }
     }
 
+    /// Whether its listener was closed: it ends after its request.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0
+    }
+
+    fn leave(&self, now: Instant) {
+        let since = (now.duration_since(self.epoch).as_micros() as u64).max(1);
+        self.leaving.store(since, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    fn leaving_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.leaving.load(Ordering::Relaxed);
+        (since > 0).then(|| now.duration_since(self.epoch).saturating_sub(Duration::from_micros(since)))
+    }
+
     /// Why the connection has to end, if it has to. `waker` is woken when that changes.
     pub fn poll_expired(&self, waker: &std::task::Waker) -> Option<Expired> {
         self.waker.register(waker);
@@ -190,6 +212,7 @@ impl ConnectionState {
 #[derive(Debug)]
 struct Watched {
     state: Weak<ConnectionState>,
+    listener: u64,
     activity: u64,
     quiet_since: Instant,
 }
@@ -201,9 +224,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch a connection, until its state is dropped.
-    pub fn add(&self, state: &Arc<ConnectionState>) {
-        let watched = Watched { state: Arc::downgrade(state), activity: 0, quiet_since: Instant::now() };
+    /// Begins to watch a connection of a listener, until its state is dropped.
+    pub fn add(&self, listener: u64, state: &Arc<ConnectionState>) {
+        let watched = Watched { state: Arc::downgrade(state), listener, activity: 0, quiet_since: Instant::now() };
         self.lock().push(watched);
     }
 
@@ -216,6 +239,16 @@ impl Watch {
             }
             true
         });
+    }
+
+    /// Lets the connections of a closed listener end: each after its request, and idle ones soon.
+    pub fn leave(&self, listener: u64) {
+        let now = Instant::now();
+        for one in self.lock().iter().filter(|one| one.listener == listener) {
+            if let Some(state) = one.state.upgrade() {
+                state.leave(now);
+            }
+        }
     }
 
     /// Wakes every connection.
@@ -270,6 +303,7 @@ impl Watched {
         match state.phase() {
             Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
+            Phase::Idle if state.leaving_for(now).is_some_and(|time| time >= LAST_CHANCE) => Some(Expired::Idle),
             _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => {
                 Some(Expired::WriteStalled)
             }
@@ -288,7 +322,7 @@ mod tests {
 
     fn watched() -> (Watch, Arc<ConnectionState>, Limits) {
         let (watch, state) = (Watch::default(), Arc::new(ConnectionState::accepted()));
-        watch.add(&state);
+        watch.add(0, &state);
         (watch, state, Limits::default())
     }
 
@@ -347,7 +381,7 @@ mod tests {
         old.request_ended(Instant::now());
         advance(Duration::from_secs(1)).await;
         let young = Arc::new(ConnectionState::accepted());
-        watch.add(&young);
+        watch.add(1, &young);
         young.request_started();
         young.request_ended(Instant::now());
         assert!(watch.close_oldest_idle());
@@ -356,6 +390,27 @@ mod tests {
         assert_eq!(young.expired(), Some(Expired::Idle));
         drop(old);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_a_closed_listener_end_and_others_stay() {
+        let (watch, idle, limits) = watched();
+        let (busy, other) = (Arc::new(ConnectionState::accepted()), Arc::new(ConnectionState::accepted()));
+        watch.add(0, &busy);
+        watch.add(1, &other);
+        for state in [&idle, &busy, &other] {
+            state.request_started();
+        }
+        for state in [&idle, &other] {
+            state.request_ended(Instant::now());
+        }
+        after(&watch, &limits, 10).await;
+        watch.leave(0);
+        assert_eq!([&idle, &busy, &other].map(|state| state.is_leaving()), [true, true, false]);
+        after(&watch, &limits, 1).await;
+        assert_eq!(idle.expired(), None, "a request may be on its way");
+        after(&watch, &limits, 1).await;
+        assert_eq!([&idle, &busy, &other].map(|state| state.expired()), [Some(Expired::Idle), None, None]);
     }
 
     #[tokio::test(start_paused = true)]

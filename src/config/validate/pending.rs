@@ -11,7 +11,7 @@ use crate::config::resource::destination_rule::{
 use crate::config::resource::gateway::Gateway;
 use crate::config::resource::service_entry::WorkloadEntry;
 use crate::config::resource::virtual_service::{HttpRoute, VirtualService};
-use crate::config::resource::{Metadata, Resource, Resources};
+use crate::config::resource::{Metadata, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
@@ -94,8 +94,11 @@ const ENDPOINT: &[Pending<WorkloadEntry>] = &[("an endpoint on a Unix socket", |
     endpoint.address.starts_with("unix://").then_some(endpoint.address.place)
 })];
 
-/// Whole kinds.
-const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
+/// What of a Gateway.
+const GATEWAY: &[Pending<Gateway>] = &[("a server on a Unix socket", |gateway| {
+    let mut binds = gateway.servers.iter().filter_map(|server| server.bind.as_ref());
+    binds.find(|bind| bind.starts_with("unix://")).map(|bind| bind.place)
+})];
 
 fn elsewhere<'a>(mut gateways: impl Iterator<Item = &'a Spanned<String>>) -> Option<Place> {
     gateways.find(|gateway| gateway.value != MESH).map(|gateway| gateway.place)
@@ -135,7 +138,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
         refuse(report, ENDPOINT, endpoint);
     }
     for gateway in &resources.gateways {
-        refuse(report, GATEWAY, gateway);
+        refuse(report, GATEWAY, &gateway.spec);
     }
 }
 
