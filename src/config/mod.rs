@@ -2,6 +2,7 @@
 //! Nothing here knows how a request is served.
 
 mod decode;
+pub mod delegates;
 pub mod diagnostic;
 pub mod edit;
 mod files;
