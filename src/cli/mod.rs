@@ -1,10 +1,15 @@
 //! The command line: one file per command. Each parses its arguments, calls what does the work, and prints.
 
+pub mod admin_client;
+pub mod check;
 pub mod echo;
+pub mod reload;
 pub mod run;
+pub mod set_weight;
+pub mod status;
 pub mod values;
 
-use std::io::{IsTerminal, stderr};
+use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -20,16 +25,24 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Check(check::Check),
     Echo(echo::Echo),
+    Reload(reload::Reload),
     Run(Box<run::Run>),
+    SetWeight(set_weight::SetWeight),
+    Status(status::Status),
 }
 
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Check(check) => check.run(),
             Command::Echo(echo) => echo.run(),
+            Command::Reload(reload) => reload.run(),
             Command::Run(run) => run.run(),
+            Command::SetWeight(set_weight) => set_weight.run(),
+            Command::Status(status) => status.run(),
         }
     }
 }
@@ -42,4 +55,15 @@ pub fn start_logging() {
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
     // Only the first subscriber of a process counts; a second call changes nothing.
     let _ = lines.try_init();
+}
+
+/// Prints a result. A reader that went away needs no word.
+fn print(text: &str) {
+    let _ = stdout().write_all(text.as_bytes());
+}
+
+/// Says why a command could not do its work: status 2.
+fn fail(message: &str) -> ExitCode {
+    eprintln!("error: {message}");
+    ExitCode::from(2)
 }

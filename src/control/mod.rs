@@ -2,9 +2,11 @@
 //! Nothing here serves a request or runs on a data-plane thread.
 
 mod changes;
+pub mod file_watch;
 pub mod publisher;
 pub mod status;
 
+pub use file_watch::{FileWatch, Pace};
 pub use publisher::{Inputs, Install, Outcome, Publisher};
 pub use status::{OnDisk, OnDiskState, Problem, Rejection, Status};
 

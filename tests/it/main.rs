@@ -3,3 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod config_fixtures;
+mod config_robust;
+mod prometheus;
+mod reload;

@@ -1,0 +1,213 @@
+//! Asking a running proxy: one request to its admin port, one answer.
+
+use std::io;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use clap::Args;
+use http::uri::Authority;
+use http::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty, Limited};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+/// How long the connection may take, and then the answer: a large configuration takes a while to check.
+const CONNECT: Duration = Duration::from_secs(5);
+const ANSWER: Duration = Duration::from_secs(60);
+/// The largest answer that is read.
+const MAX_ANSWER: usize = 64 << 20;
+
+/// Where the proxy is asked; shared by every command that asks one.
+#[derive(Args, Clone, Debug)]
+pub struct AdminOption {
+    /// The admin address of the proxy
+    #[arg(long, value_name = "URL|ADDR:PORT", default_value = "127.0.0.1:15000")]
+    pub admin: Admin,
+}
+
+/// The admin port of a proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    authority: Authority,
+}
+
+/// What it answered.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answer {
+    /// The status code.
+    pub status: StatusCode,
+    /// The body.
+    pub body: Value,
+}
+
+impl FromStr for Admin {
+    type Err = String;
+
+    /// `127.0.0.1:15000`, `localhost:15000`, `http://127.0.0.1:15000/`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wanted = || "wanted an address and port, such as 127.0.0.1:15000 or http://localhost:15000".to_owned();
+        let authority = match text.split_once("://") {
+            None => text.parse::<Authority>().map_err(|_| wanted())?,
+            Some(("http", _)) => {
+                let uri: Uri = text.parse().map_err(|_| wanted())?;
+                if uri.path_and_query().is_some_and(|path| path != "/") {
+                    return Err("wanted the address alone, without a path".to_owned());
+                }
+                uri.authority().cloned().ok_or_else(wanted)?
+            }
+            Some(_) => return Err("the admin port speaks http:// only".to_owned()),
+        };
+        let named = !authority.host().is_empty() && !authority.as_str().contains('@');
+        if named && authority.port_u16().is_some() { Ok(Self { authority }) } else { Err(wanted()) }
+    }
+}
+
+impl Admin {
+    /// Asks for a resource.
+    ///
+    /// # Errors
+    /// When there is no answer, or one that is not JSON: what to tell the operator.
+    pub fn get(&self, path: &str) -> Result<Answer, String> {
+        self.ask(&Method::GET, path)
+    }
+
+    /// Asks for something to be done.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn post(&self, path: &str) -> Result<Answer, String> {
+        self.ask(&Method::POST, path)
+    }
+
+    fn ask(&self, method: &Method, path: &str) -> Result<Answer, String> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
+        let (status, body) = runtime.block_on(async {
+            let stream = timeout(CONNECT, TcpStream::connect(self.authority.as_str())).await;
+            let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+            let stream = stream.map_err(|error| self.unreachable(&error))?;
+            let exchange = timeout(ANSWER, self.exchange(stream, method, path)).await;
+            exchange.unwrap_or_else(|_| Err(format!("no answer from {} within {ANSWER:?}", self.authority)))
+        })?;
+        let body = serde_json::from_slice(&body).map_err(|_| {
+            format!("what listens on {} answered {status} and no JSON: is it the admin port of serin?", self.authority)
+        })?;
+        Ok(Answer { status, body })
+    }
+
+    async fn exchange(&self, stream: TcpStream, method: &Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+        let broken =
+            |error: &dyn std::fmt::Display| format!("{} did not answer as an admin port does: {error}", self.authority);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.authority.as_str())
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| broken(&error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
+        let exchange = async {
+            let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
+            let status = answer.status();
+            let body = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+            Ok((status, body.map_err(|error| broken(&error))?.to_bytes()))
+        };
+        let mut exchange = std::pin::pin!(exchange);
+        // The connection only moves while it is polled; it ends first when the answer closes it.
+        tokio::select! {
+            done = &mut exchange => done,
+            _ = connection => exchange.await,
+        }
+    }
+
+    fn unreachable(&self, error: &io::Error) -> String {
+        let text = error.to_string();
+        let reason = text.split(" (os error").next().unwrap_or_default().to_lowercase();
+        format!(
+            "cannot reach the admin port at {}: {reason}\n  help: is `serin run` running? --admin says where, as in its own --admin",
+            self.authority
+        )
+    }
+}
+
+impl Answer {
+    /// What the admin port says about why it did not do what it was asked.
+    pub fn refusal(&self) -> String {
+        let message = self.body["message"].as_str().unwrap_or("no reason given");
+        format!("the admin port answered {}: {message}", self.status)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpListener;
+    use std::thread;
+
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_may_be_written_as_a_url() {
+        for text in ["127.0.0.1:15000", "http://127.0.0.1:15000", "http://127.0.0.1:15000/"] {
+            assert_eq!(text.parse::<Admin>().unwrap().authority, "127.0.0.1:15000", "{text}");
+        }
+        assert_eq!("[::1]:15000".parse::<Admin>().unwrap().authority, "[::1]:15000");
+        for text in ["", "15000", "localhost", ":15000", "https://localhost:1", "http://a:1/x", "user@a:1", "a b:1"] {
+            assert!(text.parse::<Admin>().is_err(), "{text}");
+        }
+    }
+
+    /// Answers one request with these bytes; gives back the request.
+    fn one_answer(answer: &'static str) -> (Admin, thread::JoinHandle<String>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let admin = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = Vec::new();
+            let mut byte = [0];
+            while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                request.push(byte[0]);
+            }
+            stream.write_all(answer.as_bytes()).unwrap();
+            String::from_utf8(request).unwrap()
+        });
+        (admin, server)
+    }
+
+    #[test]
+    fn an_answer_is_read_to_its_end_however_it_is_framed() {
+        for answer in [
+            "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 12\r\n\r\n{\"message\":1",
+            "HTTP/1.1 422 Unprocessable Entity\r\ncontent-length: 13\r\n\r\n{\"message\":1}",
+            "HTTP/1.1 422 Unprocessable Entity\r\nconnection: close\r\n\r\n{\"message\":1}",
+            "HTTP/1.1 422 Unprocessable Entity\r\ntransfer-encoding: chunked\r\n\r\n9\r\n{\"message\r\n4\r\n\":1}\r\n0\r\n\r\n",
+        ] {
+            let (admin, server) = one_answer(answer);
+            let result = admin.post("/config/reload");
+            let request = server.join().unwrap();
+            assert!(request.starts_with("POST /config/reload HTTP/1.1\r\n"), "{request}");
+            assert!(request.contains(&format!("host: {}\r\n", admin.authority)), "{request}");
+            if answer.contains("length: 12") {
+                assert!(result.unwrap_err().contains("no JSON"));
+            } else {
+                let answer = result.unwrap();
+                assert_eq!((answer.status.as_u16(), answer.body), (422, json!({ "message": 1 })));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_admin_port_is_named() {
+        let (admin, server) = one_answer("SSH-2.0-OpenSSH\r\n\r\n");
+        assert!(admin.get("/config/status").unwrap_err().contains("did not answer as an admin port does"));
+        server.join().unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let message = free.to_string().parse::<Admin>().unwrap().get("/").unwrap_err();
+        assert!(message.contains(&format!("cannot reach the admin port at {free}: connection refused")), "{message}");
+    }
+}

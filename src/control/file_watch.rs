@@ -1,0 +1,401 @@
+//! Watches the files of the configuration and tells the publisher when they changed, however they were saved.
+//!
+//! Events only ever mean "maybe changed"; the content decides. A thread of its own waits for them, and looks by itself every
+//! two seconds, so that a file system without events, or events that got lost, cost time and never a change. What it
+//! must not do: decide what a configuration means, or hold up anything but itself.
+
+mod settle;
+mod watches;
+mod way;
+
+use std::collections::HashSet;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use self::settle::{Next, Settle, Sign};
+use self::watches::{Make, Message, Reports, Watches};
+use self::way::Ways;
+use super::Trigger;
+use super::publisher::{Inputs, Publisher};
+use crate::config::load::Read;
+
+/// Events that wait for the thread; more than this at once are answered with a look at everything.
+const BACKLOG: usize = 4096;
+
+/// How often the files are looked at without any event.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// What the file system says about them.
+    pub stat: Duration,
+    /// Their content.
+    pub hash: Duration,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self { stat: Duration::from_secs(2), hash: Duration::from_secs(30) }
+    }
+}
+
+/// The running watch. Dropping it ends the thread and waits for it.
+#[derive(Debug)]
+pub struct FileWatch {
+    messages: SyncSender<Message>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl FileWatch {
+    /// Starts watching. When this returns, no later change goes unseen; one that came between the publisher's last look and
+    /// this call is found at once.
+    ///
+    /// # Errors
+    /// When no thread can be started. That no events can be had is no error: the files are looked at regularly.
+    pub fn start(publisher: Publisher, pace: Pace) -> io::Result<Self> {
+        Self::start_with(publisher, pace, watches::make)
+    }
+
+    fn start_with(publisher: Publisher, pace: Pace, make: Make) -> io::Result<Self> {
+        let (messages, inbox) = sync_channel(BACKLOG);
+        let reports = Reports { messages: messages.clone(), lost: Arc::new(AtomicBool::new(false)) };
+        let (armed, wait) = sync_channel(1);
+        let thread = thread::Builder::new().name("config-watch".to_owned()).spawn(move || {
+            let inbox = &inbox;
+            let mut armed = Some(armed);
+            loop {
+                let run = AssertUnwindSafe(|| {
+                    let mut watch = Watch::new(publisher.clone(), pace, make, reports.clone());
+                    watch.begin();
+                    armed.take();
+                    watch.run(inbox);
+                });
+                if panic::catch_unwind(run).is_ok() {
+                    return;
+                }
+                // A proxy that does not see changes any more is worse than one that starts to look again.
+                tracing::error!("watching the configuration failed; starting again");
+                publisher.metrics().reloads().set_watch_healthy(false);
+                if matches!(inbox.recv_timeout(pace.stat), Ok(Message::Stop)) {
+                    return;
+                }
+            }
+        })?;
+        // It only ever ends with an error: the sender is dropped once everything is watched.
+        let _: Result<(), _> = wait.recv();
+        Ok(Self { messages, thread: Some(thread) })
+    }
+
+    /// Ends the thread. A change that is being put in force is finished first.
+    pub fn stop(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            // It only fails when the thread has ended.
+            let _ = self.messages.send(Message::Stop);
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for FileWatch {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The thread's own state.
+struct Watch {
+    publisher: Publisher,
+    paths: Vec<PathBuf>,
+    recursive: bool,
+    pace: Pace,
+    make: Make,
+    reports: Reports,
+    began: Instant,
+    watches: Option<Watches>,
+    ways: Ways,
+    settle: Settle,
+    /// Files that others were renamed over since the last check: the end of the old one is still to be reported.
+    renamed: HashSet<PathBuf>,
+    trigger: Trigger,
+    /// When the first event of the change at hand was taken from the channel.
+    noticed: Option<Instant>,
+    stopped: bool,
+    /// What was last said about why not every change can be seen; empty when all can.
+    complaint: String,
+}
+
+impl Watch {
+    fn new(publisher: Publisher, pace: Pace, make: Make, reports: Reports) -> Self {
+        let (paths, recursive) = match publisher.inputs() {
+            Inputs::Paths { paths, recursive } => (paths.clone(), *recursive),
+            Inputs::Text(_) => (Vec::new(), false),
+        };
+        Self {
+            publisher,
+            paths,
+            recursive,
+            pace,
+            make,
+            reports,
+            began: Instant::now(),
+            watches: None,
+            ways: Ways::default(),
+            settle: Settle::default(),
+            renamed: HashSet::new(),
+            trigger: Trigger::Poll,
+            noticed: None,
+            stopped: false,
+            complaint: String::new(),
+        }
+    }
+
+    /// Begins to watch, and doubts what was read before.
+    fn begin(&mut self) {
+        self.rebuild();
+        if self.is_news() {
+            self.settle.suspect();
+        }
+    }
+
+    fn run(&mut self, inbox: &Receiver<Message>) {
+        let mut next_stat = Instant::now() + self.pace.stat;
+        let mut next_hash = Instant::now() + self.pace.hash;
+        while !self.stopped {
+            if Instant::now() >= next_stat {
+                let hash = Instant::now() >= next_hash;
+                self.poll(hash, inbox);
+                next_stat = Instant::now() + self.pace.stat;
+                if hash {
+                    next_hash = Instant::now() + self.pace.hash;
+                }
+            }
+            let until = match self.settle.next(self.began.elapsed()) {
+                Next::Idle => next_stat,
+                Next::Wait(due) => next_stat.min(self.began + due),
+                Next::Check => {
+                    self.check(inbox);
+                    continue;
+                }
+                Next::Compare => {
+                    self.compare(inbox);
+                    continue;
+                }
+            };
+            match inbox.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(message) => self.take(message, inbox),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    /// Takes a message and all that came with it.
+    fn take(&mut self, first: Message, inbox: &Receiver<Message>) {
+        let mut moved = false;
+        for message in std::iter::once(first).chain(inbox.try_iter()) {
+            match message {
+                Message::Stop => self.stopped = true,
+                Message::Event(event) => moved |= self.event(&event),
+            }
+        }
+        if self.reports.lost.swap(false, Ordering::AcqRel) {
+            tracing::debug!("changes of files were not reported; watching anew");
+            self.rebuild();
+            self.trigger = Trigger::Watch;
+            self.settle.suspect();
+        } else if moved {
+            self.arm();
+        }
+    }
+
+    /// Takes note of an event. Whether it can change what has to be watched.
+    fn event(&mut self, event: &notify::Event) -> bool {
+        if let Some(watches) = &mut self.watches {
+            watches.ended(event);
+        }
+        let mut matters = false;
+        let now = self.began.elapsed();
+        // `Both` repeats what two events said before.
+        let repeated = event.paths.len() > 1;
+        for path in event.paths.iter().filter(|path| !repeated && self.ways.matter(path)) {
+            self.settle.sign(path, watches::sign(event, path, &mut self.renamed), now);
+            matters = true;
+        }
+        if matters {
+            self.trigger = Trigger::Watch;
+            self.noticed.get_or_insert_with(Instant::now);
+        }
+        matters && watches::moves_ways(event)
+    }
+
+    /// Takes everything that was reported for what happened before this call.
+    fn catch_up(&mut self, inbox: &Receiver<Message>) {
+        if let Some(watches) = &mut self.watches {
+            watches.catch_up();
+        }
+        if let Ok(message) = inbox.try_recv() {
+            self.take(message, inbox);
+        }
+    }
+
+    /// Reads once what is said to be complete.
+    fn check(&mut self, inbox: &Receiver<Message>) {
+        self.arm();
+        self.catch_up(inbox);
+        if self.settle.next(self.began.elapsed()) != Next::Check || self.stopped {
+            return;
+        }
+        let started = self.noticed.unwrap_or_else(Instant::now);
+        let publisher = self.publisher.clone();
+        let mut turn = publisher.turn();
+        self.settle.begin();
+        let read = turn.read();
+        self.catch_up(inbox);
+        self.doubt_empty(&read);
+        if self.settle.confirm() {
+            turn.apply(read, self.trigger, started);
+            self.report_health();
+            self.rest();
+        }
+    }
+
+    /// A file that is empty or gone is about to be written, more likely than not. The kernel shows that some time before it
+    /// reports it.
+    fn doubt_empty(&mut self, read: &Read) {
+        let now = self.began.elapsed();
+        for source in read.sources.iter().filter(|source| source.text.is_empty()) {
+            let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
+            let real = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
+                (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
+                _ => Err(error),
+            });
+            self.settle.sign(&real.unwrap_or(path), Sign::Unfinished, now);
+        }
+    }
+
+    /// Reads what nobody says is complete; it counts when two reads agree.
+    fn compare(&mut self, inbox: &Receiver<Message>) {
+        self.arm();
+        self.catch_up(inbox);
+        if self.settle.next(self.began.elapsed()) != Next::Compare || self.stopped {
+            return;
+        }
+        let started = Instant::now();
+        let publisher = self.publisher.clone();
+        let mut turn = publisher.turn();
+        let read = turn.read();
+        let hash = read.hash();
+        if !self.settle.compare(&hash, self.began.elapsed()) {
+            return;
+        }
+        // A look that was nobody's wish is only worth a word if it found something.
+        if self.trigger == Trigger::Watch || hash != self.publisher.last_hash() {
+            turn.apply(read, self.trigger, self.noticed.unwrap_or(started));
+        }
+        self.report_health();
+        self.rest();
+    }
+
+    /// What was noticed is dealt with, but for what came meanwhile.
+    fn rest(&mut self) {
+        let more = self.settle.is_changed();
+        self.renamed.clear();
+        self.trigger = if more { Trigger::Watch } else { Trigger::Poll };
+        self.noticed = more.then(Instant::now);
+    }
+
+    /// The regular look, with or without reading.
+    fn poll(&mut self, hash: bool, inbox: &Receiver<Message>) {
+        let before = std::mem::take(&mut self.ways.marks);
+        if self.watches.is_none() {
+            self.rebuild();
+        }
+        self.arm();
+        self.catch_up(inbox);
+        let differs = before != self.ways.marks || (hash && self.is_news());
+        if differs && !self.settle.is_changed() {
+            self.settle.suspect();
+        }
+        self.report_health();
+    }
+
+    /// Whether the content is another than that which was last looked at.
+    fn is_news(&self) -> bool {
+        self.publisher.turn().read().hash() != self.publisher.last_hash()
+    }
+
+    /// A new watcher, or none if there is none to be had.
+    fn rebuild(&mut self) {
+        self.watches = None;
+        self.ways = Ways::of(&self.paths, self.recursive);
+        if !self.paths.is_empty() {
+            match Watches::new(self.make, self.reports.clone()) {
+                Ok(watches) => {
+                    self.watches = Some(watches);
+                    self.arm();
+                }
+                Err(error) => tracing::debug!(%error, "no file watcher to be had"),
+            }
+        }
+        self.report_health();
+    }
+
+    /// Watches the ways as they are now. What was put on a folder after it changed would miss that change, so the ways are
+    /// walked again until nothing new needs a watch.
+    fn arm(&mut self) {
+        const ROUNDS: usize = 4;
+        for _ in 0..ROUNDS {
+            self.ways = Ways::of(&self.paths, self.recursive);
+            let armed = self.watches.as_mut().is_some_and(|watches| watches.arm(&self.ways));
+            if !armed {
+                return;
+            }
+        }
+    }
+
+    /// Says whether every change can be seen, and once per reason why not.
+    fn report_health(&mut self) {
+        let complaint = self.complaint();
+        self.publisher.metrics().reloads().set_watch_healthy(complaint.is_empty());
+        if complaint != self.complaint {
+            match complaint.is_empty() {
+                true => tracing::info!("changes of the configuration are seen at once again"),
+                false => tracing::warn!("{complaint}"),
+            }
+            self.complaint = complaint;
+        }
+    }
+
+    fn complaint(&self) -> String {
+        let every = self.pace.stat;
+        if let Some(orphan) = self.ways.orphans().next() {
+            return format!(
+                "{} was replaced where it is mounted from, and what replaced it cannot be seen from here\n  \
+                 help: mount the folder it is in instead of the single file",
+                orphan.display()
+            );
+        }
+        match self.watches.as_ref().map(Watches::failed) {
+            _ if self.paths.is_empty() => String::new(),
+            Some(None) => String::new(),
+            Some(Some((path, why))) => {
+                format!("cannot watch {}: {why}; looking at it every {every:?} instead", path.display())
+            }
+            None => format!(
+                "no file watcher to be had; looking at the files every {every:?} instead\n  \
+                 help: raise fs.inotify.max_user_instances if other programs used them up"
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
