@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use crate::config::settings::{Listeners, Settings};
-use crate::proxy::Limits;
+pub use crate::proxy::Limits;
 
 pub use crate::control::Inputs;
 pub use descriptors::connections_allowed;

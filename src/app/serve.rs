@@ -14,7 +14,7 @@ use crate::admin::{self, AdminState, Readiness, Reloaded};
 use crate::config::load::Loaded;
 use crate::config::place::Place;
 use crate::config::settings::{Listeners, Settings};
-use crate::control::{Inputs, Outcome, Publisher, Trigger};
+use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Room, Scheme, Shared, Worker, WorkerHandle, bind};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots};
@@ -43,6 +43,7 @@ pub struct Running {
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
     admin_thread: JoinHandle<()>,
+    watch: Option<FileWatch>,
 }
 
 /// Starts a proxy. When this returns, every listener accepts and `/ready` says yes (unless it waits for a configuration).
@@ -100,7 +101,13 @@ pub fn start(options: Options) -> Result<Running, String> {
     let ended = async move { end.reached(Stage::Aborted).await };
     let admin_thread =
         admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
-    Ok(Running { listeners, admin: admin_address, publisher, metrics, shutdown, workers, admin_thread })
+    let watch = match inputs {
+        Inputs::Paths { .. } => Some(
+            FileWatch::start(publisher.clone(), Pace::default()).map_err(|error| failed("watch the files", &error))?,
+        ),
+        Inputs::Text(_) => None,
+    };
+    Ok(Running { listeners, admin: admin_address, publisher, metrics, shutdown, workers, admin_thread, watch })
 }
 
 /// Puts a valid configuration in force.
@@ -171,6 +178,7 @@ impl Running {
 
     fn end(self) -> usize {
         self.shutdown.enter(Stage::Aborted);
+        drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
         // The admin thread ends by the same signal; a panic in it was logged where it happened.
         let _ = self.admin_thread.join();

@@ -1,9 +1,11 @@
 //! The command line: one file per command. Each parses its arguments, calls what does the work, and prints.
 
 pub mod admin_client;
+pub mod check;
 pub mod echo;
 pub mod reload;
 pub mod run;
+pub mod set_weight;
 pub mod status;
 pub mod values;
 
@@ -23,9 +25,11 @@ pub struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    Check(check::Check),
     Echo(echo::Echo),
     Reload(reload::Reload),
     Run(Box<run::Run>),
+    SetWeight(set_weight::SetWeight),
     Status(status::Status),
 }
 
@@ -33,9 +37,11 @@ impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
         match self.command {
+            Command::Check(check) => check.run(),
             Command::Echo(echo) => echo.run(),
             Command::Reload(reload) => reload.run(),
             Command::Run(run) => run.run(),
+            Command::SetWeight(set_weight) => set_weight.run(),
             Command::Status(status) => status.run(),
         }
     }

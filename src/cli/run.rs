@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{parse_duration, parse_endpoint, parse_port_map, parse_size, parse_split, parse_upstream};
-use crate::app::{self, Inputs, Options};
+use super::values::{parse_duration, parse_port_map, parse_size, parse_split, parse_upstream};
+use crate::app::{self, Inputs, Limits, Options};
 use crate::config::quick;
 use crate::config::settings::{ExtraEndpoint, Listeners, Settings};
-use crate::proxy::Limits;
 
 /// Serve the configuration until told to stop.
 #[derive(Args, Debug)]
@@ -48,7 +47,7 @@ pub struct Run {
     admin: SocketAddr,
 
     /// One more endpoint, without a ServiceEntry (repeatable)
-    #[arg(long, value_name = "HOST[/SUBSET]=ADDR:PORT", value_parser = parse_endpoint)]
+    #[arg(long, value_name = "HOST[/SUBSET]=ADDR:PORT")]
     endpoint: Vec<ExtraEndpoint>,
 
     /// Bind local port L for what is served on port P (repeatable); rules still see P

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use crate::config::settings::ExtraEndpoint;
-
 /// `250ms`, `1.5s`, `2m`, `1m30s`, `1h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wanted = || "wanted a duration such as 250ms, 1.5s, 2m or 1m30s".to_owned();
@@ -69,23 +67,6 @@ pub fn parse_split(text: &str) -> Result<(String, u32), String> {
     Ok((version.to_owned(), weight.parse().map_err(|_| wanted())?))
 }
 
-/// `HOST[/SUBSET]=ADDR:PORT`.
-pub fn parse_endpoint(text: &str) -> Result<ExtraEndpoint, String> {
-    let wanted = || "wanted a host and an address, such as product-service/v2=127.0.0.1:8082".to_owned();
-    let (target, address) = text.split_once('=').ok_or_else(wanted)?;
-    let (host, subset) = match target.split_once('/') {
-        Some((host, subset)) => (host, Some(subset.to_owned())),
-        None => (target, None),
-    };
-    let (address, port) = address.rsplit_once(':').ok_or_else(wanted)?;
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    if host.is_empty() || address.is_empty() || subset.as_deref() == Some("") {
-        return Err(wanted());
-    }
-    let port = port.parse().map_err(|_| wanted())?;
-    Ok(ExtraEndpoint { host: host.to_owned(), subset, address: address.to_owned(), port })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,19 +83,6 @@ mod tests {
         assert_eq!(parse_size("7"), Ok(7));
         for bad in ["", "KiB", "64KB", "-1", "99999999999999999999MiB"] {
             assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn endpoints() {
-        let endpoint = parse_endpoint("a.b/v2=[::1]:80").unwrap();
-        assert_eq!(
-            (endpoint.host.as_str(), endpoint.subset.as_deref(), endpoint.address.as_str(), endpoint.port),
-            ("a.b", Some("v2"), "::1", 80)
-        );
-        assert_eq!(parse_endpoint("a=b:1").unwrap().subset, None);
-        for bad in ["a", "a=b", "=b:1", "a/=b:1", "a=:1", "a=b:x", "a=b:70000"] {
-            assert!(parse_endpoint(bad).is_err(), "{bad}");
         }
     }
 }

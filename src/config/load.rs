@@ -98,6 +98,7 @@ fn check(read: Read, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) ->
             let place = Place { file, ..Place::default() };
             let help = "it is being written, or was emptied by mistake; delete it if nothing is to be served";
             diagnostics.push(Diagnostic::error(Kind::Syntax, place, "empty file").help(help));
+            doubtful = true;
             continue;
         }
         let broken = yaml::read(&source.text, file, &mut |node| decoder.document(&node));
@@ -118,10 +119,11 @@ fn check(read: Read, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) ->
 }
 
 fn limits(resources: &Resources, understood: bool) -> Option<Diagnostic> {
+    let nowhere = Place { file: u32::MAX, ..Place::default() };
     let routes: usize = resources.virtual_services.iter().map(|one| one.spec.http.len()).sum();
     if routes > MAX_ROUTES {
         let message = format!("{routes} http rules, more than {MAX_ROUTES}");
-        return Some(Diagnostic::error(Kind::Value, Place::default(), message));
+        return Some(Diagnostic::error(Kind::Value, nowhere, message));
     }
     let empty = resources.virtual_services.is_empty()
         && resources.destination_rules.is_empty()
@@ -129,7 +131,7 @@ fn limits(resources: &Resources, understood: bool) -> Option<Diagnostic> {
         && resources.workload_entries.is_empty()
         && resources.gateways.is_empty();
     (empty && understood).then(|| {
-        Diagnostic::error(Kind::Reference, Place::default(), "no resource that means anything here")
+        Diagnostic::error(Kind::Reference, nowhere, "no resource that means anything here")
             .help("a VirtualService of networking.istio.io/v1 says which requests go where")
     })
 }

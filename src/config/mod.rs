@@ -3,12 +3,14 @@
 
 mod decode;
 pub mod diagnostic;
+pub mod edit;
 mod files;
 pub mod load;
 pub mod names;
 mod path;
 pub mod place;
 pub mod quick;
+pub mod render;
 pub mod resource;
 pub mod services;
 pub mod settings;

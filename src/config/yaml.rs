@@ -14,7 +14,9 @@ use super::text;
 pub(crate) const MAX_BYTES: u64 = 16 << 20;
 /// How deep lists and objects may be nested.
 const MAX_DEPTH: usize = 64;
-/// How many nodes a file may have; 10 000 VirtualServices have about a million.
+/// How many nodes a document may have, which is in memory as a whole, and how many a file.
+/// 10 000 VirtualServices have about 600 000.
+const MAX_DOCUMENT_NODES: usize = 1_000_000;
 const MAX_NODES: usize = 4_000_000;
 /// How many aliases a file may have, and how many nodes they may stand for.
 const MAX_ALIASES: usize = 1_000;
@@ -29,7 +31,7 @@ const MAX_BROKEN: usize = 20;
 pub(crate) struct Node<'t> {
     /// Where it begins. A list or an object covers one character.
     pub(crate) place: Place,
-    /// The last line that may belong to it.
+    /// The last line that belongs to it.
     pub(crate) last_line: u32,
     /// What it is.
     pub(crate) data: Data<'t>,
@@ -165,6 +167,7 @@ struct Reader<'t> {
     root: Option<Node<'t>>,
     anchors: HashMap<usize, Anchored<'t>>,
     nodes: usize,
+    document_nodes: usize,
     aliases: usize,
     aliased_nodes: usize,
     diagnostics: Vec<Diagnostic>,
@@ -181,6 +184,7 @@ impl<'t> Reader<'t> {
             root: None,
             anchors: HashMap::new(),
             nodes: 0,
+            document_nodes: 0,
             aliases: 0,
             aliased_nodes: 0,
             diagnostics: Vec::new(),
@@ -196,6 +200,7 @@ impl<'t> Reader<'t> {
             match event {
                 Event::DocumentStart(explicit) => {
                     self.anchors.clear();
+                    self.document_nodes = 0;
                     if explicit {
                         self.document_line = self.place(span).line;
                     }
@@ -254,8 +259,13 @@ impl<'t> Reader<'t> {
 
     fn count(&mut self, span: Span) -> Result<(), Stop> {
         self.nodes += 1;
+        self.document_nodes += 1;
+        let place = self.place(span);
         if self.nodes > MAX_NODES {
-            return Err(self.limit(self.place(span), format!("more than {MAX_NODES} values in one file")));
+            return Err(self.limit(place, format!("more than {MAX_NODES} values in one file")));
+        }
+        if self.document_nodes > MAX_DOCUMENT_NODES {
+            return Err(self.limit(place, format!("more than {MAX_DOCUMENT_NODES} values in one document")));
         }
         Ok(())
     }
@@ -278,11 +288,20 @@ impl<'t> Reader<'t> {
 
     fn end(&mut self, span: Span) -> Result<(), Stop> {
         let Some(Open { place, anchor, size, height, held }) = self.open.pop() else { return Ok(()) };
-        let end = self.place(span);
-        let last_line = if end.column == 1 && end.line > place.line { end.line - 1 } else { end.line };
         let data = match held {
             Held::List(items) => Data::List(items),
             Held::Object { entries, merges, .. } => Data::Object(self.object(entries, merges)),
+        };
+        // Only the end of a flow collection is written; a block ends with what is in it.
+        let end = if span.is_empty() { place.line } else { self.place(span).line };
+        let inner = match &data {
+            Data::Scalar { .. } => None,
+            Data::List(items) => items.iter().map(|item| item.last_line).max(),
+            Data::Object(entries) => entries.iter().map(|entry| entry.value.last_line).max(),
+        };
+        let last_line = match &data {
+            Data::Object(_) => end.max(inner.unwrap_or(0)),
+            _ => inner.unwrap_or(end),
         };
         self.finish(Node { place, last_line, data }, anchor, size, height)
     }
@@ -305,7 +324,8 @@ impl<'t> Reader<'t> {
                 style == ScalarStyle::Plain
             }
         };
-        let last_line = self.at(&span.end, 1).line;
+        let end = self.at(&span.end, 1);
+        let last_line = if end.column == 1 && end.line > place.line { end.line - 1 } else { end.line };
         self.finish(Node { place, last_line, data: Data::Scalar { text, plain } }, anchor, 1, 0)
     }
 
@@ -427,6 +447,9 @@ impl<'t> Reader<'t> {
 /// The parser's message in the words of this program, and what to do about it.
 fn explain(info: &str) -> (String, &'static str) {
     let info = info.strip_prefix("while ").and_then(|rest| rest.split_once(", ")).map_or(info, |(_, what)| what);
+    if info == "recursion limit exceeded" {
+        return ("lists and objects are nested too deep".to_owned(), "");
+    }
     let help = match info {
         "mapping values are not allowed in this context" => {
             "the line is indented too far, or the value before it holds `: ` and must be quoted"
@@ -441,4 +464,139 @@ fn explain(info: &str) -> (String, &'static str) {
         _ => "",
     };
     (info.replace(['<', '>'], "`"), help)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(text: &str) -> (Vec<String>, Vec<String>) {
+        let mut documents = Vec::new();
+        let mut visit = |node: Node<'_>| documents.push(shown(&node));
+        let problems = read(text, 0, &mut visit);
+        let problem = |one: Diagnostic| format!("{}:{} {}", one.place.line, one.place.column, one.message);
+        (documents, problems.into_iter().map(problem).collect())
+    }
+
+    /// JSON-like, quoted text in quotes.
+    fn shown(node: &Node<'_>) -> String {
+        match &node.data {
+            Data::Scalar { text, plain: true } => text.to_string(),
+            Data::Scalar { text, plain: false } => format!("{text:?}"),
+            Data::List(items) => format!("[{}]", items.iter().map(shown).collect::<Vec<_>>().join(" ")),
+            Data::Object(entries) => {
+                let entry = |entry: &Entry<'_>| format!("{}={}", entry.key, shown(&entry.value));
+                format!("{{{}}}", entries.iter().map(entry).collect::<Vec<_>>().join(" "))
+            }
+        }
+    }
+
+    fn documents(text: &str) -> Vec<String> {
+        let (documents, found) = read_all(text);
+        assert!(found.is_empty(), "{found:?}");
+        documents
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        read_all(text).1
+    }
+
+    #[test]
+    fn documents_styles_and_tags() {
+        let text = "\u{feff}a: 90\nb: \"90\"\nc: !!str 1.0\nd: ! 1\n---\n---\n- |\n  x\n- !!int '1'\n...\n# end\n";
+        let shown = documents(&text.replace("d: ! 1\n", ""));
+        assert_eq!(shown, ["{a=90 b=\"90\" c=\"1.0\"}", "", "[\"x\\n\" 1]"]);
+    }
+
+    #[test]
+    fn places_count_characters_from_one() {
+        let mut places = Vec::new();
+        let mut visit = |node: Node<'_>| {
+            let Data::Object(entries) = &node.data else { panic!() };
+            for entry in entries {
+                let value = &entry.value;
+                places.push((
+                    entry.place.line,
+                    entry.place.column,
+                    entry.place.length,
+                    value.place.column,
+                    value.place.length,
+                    value.last_line,
+                ));
+            }
+        };
+        assert!(
+            read("ä: 'öx'\nlist:\n- a: 1\n  b: 2\n\n# c\nflow: {x: 1,\n y: 2\n}\nempty:\nend: 1 # x\n", 0, &mut visit)
+                .is_empty()
+        );
+        assert_eq!(places[0], (1, 1, 1, 4, 4, 1));
+        assert_eq!((places[1].0, places[1].5), (2, 4));
+        assert_eq!((places[2].0, places[2].3, places[2].5), (7, 7, 9));
+        assert_eq!((places[3].0, places[3].5), (10, 10));
+        assert_eq!(places[4], (11, 1, 3, 6, 1, 11));
+    }
+
+    #[test]
+    fn aliases_and_merges() {
+        assert_eq!(
+            documents("a: &x {p: 1, q: 2}\nb: *x\nc: {<<: *x, q: 3}\n"),
+            ["{a={p=1 q=2} b={p=1 q=2} c={q=3 p=1}}"]
+        );
+        assert_eq!(documents("{<<: [{a: 1}, {a: 2, b: 3}]}"), ["{a=1 b=3}"]);
+        assert_eq!(documents("\"<<\": 1"), ["{<<=1}"]);
+        assert_eq!(problems("<<: 1"), ["1:5 `<<` merges objects only"]);
+        assert!(problems("a: &x [*x]")[0].starts_with("1:8 this alias"));
+        assert!(problems("a: &x 1\n---\nb: *x\n")[0].starts_with("3:4 this alias"));
+        assert_eq!(problems("b: *x\n"), ["1:4 found unknown anchor"]);
+    }
+
+    #[test]
+    fn double_and_wrong_keys_are_errors() {
+        let (documents, found) = read_all("a: 1\nb: 2\na: 3\n");
+        assert_eq!(
+            (documents, found),
+            (vec!["{a=1 b=2}".to_owned()], vec!["3:1 `a` is there twice, first in line 1".to_owned()])
+        );
+        let many: String = (0..40).map(|n| format!("k{n}: 1\n")).collect();
+        assert_eq!(problems(&format!("{many}k7: 2\n")), ["41:1 `k7` is there twice, first in line 8"]);
+        assert_eq!(problems("{[a]: 1}"), ["1:2 the name of a field must be text"]);
+        assert_eq!(problems("? \n: 1"), ["2:1 the name of a field must be text"]);
+        assert_eq!(
+            problems("a: !secret x\nb: !!binary aGk="),
+            ["1:4 the tag `!secret` has no meaning here", "2:4 the tag `!!binary` has no meaning here"]
+        );
+    }
+
+    #[test]
+    fn a_broken_document_leaves_the_others() {
+        let (documents, found) = read_all("a: 1\n---\nb: c: d\n---\ne: *x\n--- \nf: \"unfinished\n---\ng: 2\n");
+        assert_eq!(documents, ["{a=1}", "{g=2}"]);
+        assert_eq!(found.len(), 3, "{found:?}");
+        assert!(found[0].starts_with("3:5 ") && found[1].starts_with("5:4 "), "{found:?}");
+        let (documents, found) = read_all("--- *x\n---\na: 1\n");
+        assert_eq!((documents.len(), found), (1, vec!["1:5 found unknown anchor".to_owned()]));
+        assert_eq!(problems(&"--- *x\n".repeat(50)).len(), MAX_BROKEN);
+    }
+
+    #[test]
+    fn tabs_and_control_characters_are_named() {
+        assert_eq!(problems("a: 1\nb: \0c\n"), ["2:4 control character U+0000 in the text"]);
+        assert_eq!(problems("a:\n\tb: 1\n").len(), 1);
+    }
+
+    #[test]
+    fn bombs_are_defused() {
+        let laughs: String =
+            (1..9).map(|n| format!("l{n}: &l{n} [{}]\n", vec![format!("*l{}", n - 1); 9].join(","))).collect();
+        let found = problems(&format!("l0: &l0 x\n{laughs}"));
+        assert_eq!(found.len(), 1);
+        assert!(found[0].contains("stand for more than") || found[0].contains("hold more than"), "{found:?}");
+        assert!(problems(&"[".repeat(100_000))[0].contains("nested too deep"));
+        assert!(problems(&"- ".repeat(100_000))[0].contains("nested deeper than 64"));
+        assert!(problems(&format!("[{}]", "a,".repeat(MAX_FLOW)))[0].contains("commas and brackets"));
+        assert!(problems(&format!("a: &a 1\nb:\n{}", "- *a\n".repeat(1_001)))[0].contains("1000 aliases"));
+        let nested: String = (1..40).map(|n| format!("l{n}: &l{n} [[*l{}]]\n", n - 1)).collect();
+        assert!(problems(&format!("l0: &l0 x\n{nested}"))[0].contains("nested deeper than 64"));
+        assert!(problems(&"- a\n".repeat(MAX_DOCUMENT_NODES + 1))[0].contains("values in one document"));
+    }
 }

@@ -89,7 +89,7 @@ impl ResponseBody {
 
     /// The bytes of a body of Serin's own.
     #[cfg(test)]
-    pub fn own_bytes(&self) -> Bytes {
+    pub(super) fn own_bytes(&self) -> Bytes {
         use http_body_util::BodyExt;
         match &self.0 {
             Kind::Own(full, _) => {

@@ -130,8 +130,8 @@ fn gcd(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::endpoint::Lease;
     use super::*;
+    use crate::upstream::Lease;
 
     fn set(weights: &[u32]) -> EndpointSet {
         let endpoints =

@@ -164,9 +164,9 @@ impl Keeper {
 
 #[cfg(test)]
 mod tests {
-    use super::super::cluster::ClusterPolicy;
-    use super::super::registry::{ClusterSpec, EndpointSpec, Target};
     use super::*;
+    use crate::upstream::cluster::ClusterPolicy;
+    use crate::upstream::{ClusterSpec, EndpointSpec, Target};
 
     fn lookup(name: &str) -> io::Result<Vec<IpAddr>> {
         match name {

@@ -327,8 +327,8 @@ fn what_is_invalid_changes_nothing_and_says_why() {
     }
     let status = proxy.publisher.status();
     let error = &status.on_disk.errors[0];
-    assert_eq!(error.path.as_deref(), Some("spec.http[0].route[1].weight"));
-    assert_eq!((error.line, error.file.as_deref()), (Some(13), Some(path.as_path())));
+    assert_eq!(error.path, "spec.http[0].route[1].weight");
+    assert_eq!((error.line, Path::new(&error.file)), (Some(13), path.as_path()));
     let Outcome::Rejected { generation: 1, rejection } = proxy.publisher.reload(Trigger::Api) else { panic!() };
     assert_eq!(rejection.problems, status.on_disk.errors);
     writers::in_place(&path, &yaml(30));

@@ -234,8 +234,8 @@ mod tests {
     use tokio_tungstenite::client_async;
     use tokio_tungstenite::tungstenite::Message;
 
-    use super::super::behaviour::Latency;
     use super::*;
+    use crate::cli::echo::behaviour::Latency;
 
     /// An echo named `v2` that lives as long as the test.
     async fn start(responder: Responder) -> (SocketAddr, Arc<Responder>) {

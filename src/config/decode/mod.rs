@@ -22,9 +22,10 @@ use super::yaml::{Data, Node};
 
 use metadata::METADATA;
 use object::{At, Object, Out};
-use shape::{Shape, nearest, one, value};
+use shape::{Shape, one, value};
 
 pub(crate) use object::Muddled;
+pub(crate) use shape::nearest;
 
 const NETWORKING: &str = "networking.istio.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];

@@ -115,7 +115,7 @@ fn below(unknown: &str, shape: &'static Shape, levels: u8) -> Option<String> {
 }
 
 /// The name that was probably meant, if one is near enough.
-pub(super) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
+pub(crate) fn nearest<'n>(written: &str, names: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let plain =
         |text: &str| text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect::<String>();
     let wanted = plain(written);

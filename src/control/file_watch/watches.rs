@@ -91,7 +91,8 @@ impl Watches {
             self.disarm(&path);
         }
         self.failed.retain(|path, _| wanted.contains(path));
-        wanted.into_iter().fold(false, |new, path| self.arm_one(path) || new)
+        let new: Vec<bool> = wanted.into_iter().map(|path| self.arm_one(path)).collect();
+        new.contains(&true)
     }
 
     fn arm_one(&mut self, path: &Path) -> bool {
