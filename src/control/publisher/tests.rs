@@ -14,9 +14,12 @@ fn yaml(name: &str) -> String {
     )
 }
 
+/// What was put in force: generations and names.
+type Installed = Arc<Mutex<Vec<(u64, String)>>>;
+
 /// A publisher of one file, whose `install` refuses names that begin with `refused` and fails at `panic`.
-fn publisher(path: &Path) -> (Publisher, Arc<Mutex<Vec<(u64, String)>>>) {
-    let installed = Arc::new(Mutex::new(Vec::new()));
+fn publisher(path: &Path) -> (Publisher, Installed) {
+    let installed = Installed::default();
     let list = Arc::clone(&installed);
     let install = Box::new(move |loaded: &Loaded, generation| {
         let service = &loaded.resources.virtual_services[0];
