@@ -1,6 +1,8 @@
 //! A saved file is in force, however it was saved; what is no whole, valid configuration never is.
 //! Real files, the real watch and the real publisher; only what would serve requests is replaced by a list.
 
+mod live;
+mod sandbox;
 mod writers;
 
 use std::fs;
