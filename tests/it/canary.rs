@@ -58,7 +58,11 @@ fn every_step_of_the_tutorial_is_taken_under_load_without_a_loss() {
     assert!(is_share(first["v2"], first.values().sum(), 0.1), "{first:?} at 10 %");
     for (step, weights) in [[70, 30], [50, 50], [0, 100], [100, 0]].into_iter().enumerate() {
         let text = config.weights(&weights).yaml();
-        if step % 2 == 0 { proxy.save(&text) } else { proxy.save_by_rename(&text) }
+        if step % 2 == 0 {
+            proxy.save(&text)
+        } else {
+            proxy.save_by_rename(&text)
+        }
         eventually("the step is in force", || proxy.generation() == step as u64 + 2);
         load.next_phase();
         let counts = load.counts(ENOUGH);

@@ -5,4 +5,6 @@
 mod architecture;
 mod canary;
 mod prometheus;
+mod safe_retry;
 mod support;
+mod truncation;

@@ -14,8 +14,8 @@ use tempfile::TempDir;
 
 use super::client::Client;
 use super::config::Config;
-use super::wire::Wire;
 use super::eventually;
+use super::wire::Wire;
 
 /// A running proxy, which ends with the test.
 #[derive(Debug)]
