@@ -58,8 +58,10 @@ http {{
     )
 }
 
-/// The upstream: `v1` and `v2` on ports of their own, and its counters on a third.
+/// The upstream: `v1` and `v2` on ports of their own, and its counters on a third. An upload is read to its end before it is
+/// answered, as a service does: `mirror` reads it, and the file is there for the method to be refused on.
 pub(crate) fn nginx_upstream(folder: &Path, ports: [u16; 2], status: u16) -> String {
+    let place = folder.display();
     let mut servers = format!("  server {{ listen 127.0.0.1:{status}; location / {{ stub_status; }} }}\n");
     for (port, version) in ports.into_iter().zip(["v1", "v2"]) {
         let _ = write!(
@@ -68,11 +70,12 @@ pub(crate) fn nginx_upstream(folder: &Path, ports: [u16; 2], status: u16) -> Str
     listen 127.0.0.1:{port};
     add_header x-version {version};
     location = /small {{ return 200 \"{SMALL}\"; }}
-    location = /upload {{ return 200 \"got it\\n\"; }}
-    location / {{ root {}; }}
+    location = /upload {{ mirror /nothing; client_body_buffer_size 2m; error_page 405 =200 /done; root {place}; }}
+    location = /done {{ return 200 \"got it\\n\"; }}
+    location = /nothing {{ internal; return 204; }}
+    location / {{ root {place}; }}
   }}
-",
-            folder.display()
+"
         );
     }
     nginx(folder, &format!("  sendfile on;\n  open_file_cache max=16;\n{servers}"))

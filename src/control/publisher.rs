@@ -98,29 +98,23 @@ impl Publisher {
 
     /// The first load. The same as [`reload`](Self::reload), but it answers to no trigger and is not counted as one.
     pub fn start(&self) -> Outcome {
-        self.change(self.read(), None, Instant::now())
+        let mut turn = self.turn();
+        let read = turn.read();
+        turn.change(read, None, Instant::now())
     }
 
     /// Reads all inputs and puts them in force if they are new and valid. Returns when the result holds.
     pub fn reload(&self, trigger: Trigger) -> Outcome {
         let started = Instant::now();
-        self.change(self.read(), Some(trigger), started)
+        let mut turn = self.turn();
+        let read = turn.read();
+        turn.change(read, Some(trigger), started)
     }
 
-    /// Reads all inputs and changes nothing.
-    pub(super) fn read(&self) -> Read {
-        match &self.shared.inputs {
-            Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
-            Inputs::Text(text) => {
-                let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
-                Read { sources: vec![source], problems: Vec::new() }
-            }
-        }
-    }
-
-    /// The second half of [`reload`](Self::reload), for who has to look at what was read before it may count.
-    pub(super) fn apply(&self, read: Read, trigger: Trigger, started: Instant) -> Outcome {
-        self.change(read, Some(trigger), started)
+    /// Waits until it is the caller's turn. What is read in one turn and put in force in another could be older than what was
+    /// put in force between them.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        Turn { shared: &self.shared, writer: lock(&self.shared.writer) }
     }
 
     /// The hash of what was last looked at, in force or not.
@@ -142,19 +136,43 @@ impl Publisher {
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&lock(&self.shared.status))
     }
+}
 
-    fn change(&self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
-        let mut writer = lock(&self.shared.writer);
+/// The right to change what is in force, for as long as it is held.
+pub(super) struct Turn<'a> {
+    shared: &'a Shared,
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl Turn<'_> {
+    /// Reads all inputs and changes nothing.
+    pub(super) fn read(&self) -> Read {
+        match &self.shared.inputs {
+            Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
+            Inputs::Text(text) => {
+                let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
+                Read { sources: vec![source], problems: Vec::new() }
+            }
+        }
+    }
+
+    /// Puts what was read in this turn in force, if it is new and valid. `started` is when the change was noticed.
+    pub(super) fn apply(&mut self, read: Read, trigger: Trigger, started: Instant) -> Outcome {
+        self.change(read, Some(trigger), started)
+    }
+
+    fn change(&mut self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
         let hash = read.hash();
+        let writer = &mut *self.writer;
         let outcome = if writer.active.as_ref().is_some_and(|active| active.hash == hash) {
             if writer.rejected.take().is_some() {
                 tracing::info!(generation = writer.generation, "the configuration on disk is the one in force again");
             }
             Outcome::Unchanged { generation: writer.generation }
         } else {
-            self.replace(&mut writer, read, hash)
+            self.replace(read, hash)
         };
-        *lock(&self.shared.status) = Arc::new(writer.status());
+        *lock(&self.shared.status) = Arc::new(self.writer.status());
         if let Some(trigger) = trigger {
             self.shared.metrics.reloads().looked(outcome.result(), trigger, started.elapsed());
         }
@@ -162,12 +180,14 @@ impl Publisher {
     }
 
     /// Loads what is new and puts it in force, or keeps what is there.
-    fn replace(&self, writer: &mut Writer, read: Read, hash: String) -> Outcome {
-        let generation = writer.generation + 1;
+    fn replace(&mut self, read: Read, hash: String) -> Outcome {
+        let generation = self.writer.generation + 1;
         let sources: Vec<PathBuf> = read.sources.iter().map(|source| source.path.clone()).collect();
         // A mistake of this program in reading one file must not end a proxy that serves another.
         let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation)));
-        let rejected = |problems| Rejection { hash: hash.clone(), missing: self.missing(), problems };
+        let missing = self.missing();
+        let rejected = |problems| Rejection { hash: hash.clone(), missing, problems };
+        let writer = &mut *self.writer;
         match attempt {
             Ok(Ok((warnings, weights))) => {
                 let changed = writer.active.as_ref().map(|before| changes::between(&before.weights, &weights));
@@ -282,3 +302,6 @@ impl fmt::Debug for Publisher {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,10 @@
 
 mod architecture;
 mod canary;
+mod config_fixtures;
+mod config_robust;
 mod prometheus;
+mod reload;
 mod safe_retry;
 mod support;
 mod truncation;

@@ -21,6 +21,8 @@ pub(super) enum Sign {
     Complete,
     /// It is being written, or is gone and may come back.
     Unfinished,
+    /// What stood there is gone, and something stands there again: whoever put it there says when it is complete.
+    Replaced,
     /// Something about it changed, its owner perhaps; it says nothing about the content.
     Touched,
 }
@@ -46,6 +48,8 @@ pub(super) struct Settle {
     doubtful: bool,
     unfinished: HashMap<PathBuf, Duration>,
     since: Option<Duration>,
+    /// Something was written since the read began, even if it was closed by now.
+    spoiled: bool,
     first: Option<(String, Duration)>,
 }
 
@@ -60,7 +64,9 @@ impl Settle {
             Sign::Unfinished => {
                 self.unfinished.insert(path.to_owned(), now);
                 self.since.get_or_insert(now);
+                self.spoiled = true;
             }
+            Sign::Replaced => self.spoiled = true,
             Sign::Touched => {}
         }
         if self.unfinished.is_empty() {
@@ -100,10 +106,10 @@ impl Settle {
         *self = Self::default();
     }
 
-    /// Whether what was read since [`begin`](Self::begin) may count. If something was being written meanwhile it may not, and
-    /// is to be looked at again.
+    /// Whether what was read since [`begin`](Self::begin) may count. If something was written meanwhile it may not, and is to
+    /// be looked at again.
     pub(super) fn confirm(&mut self) -> bool {
-        let whole = self.unfinished.is_empty() && !self.doubtful;
+        let whole = !self.spoiled && !self.doubtful;
         self.changed |= !whole;
         whole
     }
@@ -209,6 +215,19 @@ mod tests {
         assert!(!settle.confirm());
         settle.sign(file(), Sign::Complete, 2 * MS);
         assert_eq!(settle.next(2 * MS), Next::Check);
+    }
+
+    #[test]
+    fn a_write_that_began_and_ended_during_the_read_spoils_it_too() {
+        let mut settle = Settle::default();
+        settle.sign(file(), Sign::Complete, 0 * MS);
+        settle.begin();
+        settle.sign(file(), Sign::Unfinished, MS);
+        settle.sign(file(), Sign::Complete, MS);
+        assert!(!settle.confirm());
+        assert_eq!(settle.next(MS), Next::Check);
+        settle.begin();
+        assert!(settle.confirm());
     }
 
     #[test]
