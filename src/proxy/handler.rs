@@ -50,6 +50,7 @@ impl Client {
         let parts = Box::new(parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         let http1 = parts.version != Version::HTTP_2;
+        self.state.set_http10(parts.version == Version::HTTP_10);
         let head_only = parts.method == Method::HEAD;
         let journey = self.route(parts, incoming, &mut record).await;
         self.state.answering();

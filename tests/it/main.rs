@@ -8,4 +8,6 @@ mod config_fixtures;
 mod config_robust;
 mod prometheus;
 mod reload;
+mod safe_retry;
 mod support;
+mod truncation;
