@@ -46,6 +46,12 @@ impl Files {
         self.0.keys().map(PathBuf::as_path)
     }
 
+    /// Those that are empty or could not be read.
+    pub fn blank(&self) -> impl Iterator<Item = &Path> {
+        let blank = self.0.iter().filter(|(_, content)| content.as_ref().map_or(true, |content| content.is_empty()));
+        blank.map(|(path, _)| path.as_path())
+    }
+
     /// Each path with the file's content, or with the reason why it could not be read.
     pub(super) fn contents(&self) -> impl Iterator<Item = (&Path, &[u8])> {
         self.0.iter().map(|(path, content)| match content {
@@ -343,19 +349,19 @@ mod tests {
         let authority = ("ca.crt", &*certificate);
         let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
         let cases: [(&[(&str, &str)], &str); 7] = [
-            (&[own, authority], "Reference 62: cannot read the file"),
+            (&[own, authority], "Reference 65: cannot read the file"),
             (&[("own.crt", &other), ("own.key", &key), authority], "does not belong to the certificate in `own.crt`"),
-            (&[("own.crt", "hello"), ("own.key", &key), authority], "Value 41: there is no certificate in `own.crt`"),
-            (&[own, ("own.key", locked), authority], "Value 62: there is no private key in `own.key`"),
-            (&[own, ("own.key", &key), ("ca.crt", &key)], "Value 87: there is no certificate in `ca.crt`"),
-            (&[own, ("own.key", &key[..80]), authority], "Value 62"),
+            (&[("own.crt", "hello"), ("own.key", &key), authority], "Value 44: there is no certificate in `own.crt`"),
+            (&[own, ("own.key", locked), authority], "Value 65: there is no private key in `own.key`"),
+            (&[own, ("own.key", &key), ("ca.crt", &key)], "Value 90: there is no certificate in `ca.crt`"),
+            (&[own, ("own.key", &key[..80]), authority], "Value 65"),
             (
                 &[
                     ("own.crt", "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n"),
                     ("own.key", &key),
                     authority,
                 ],
-                "Value 41: `own.crt` is broken PEM",
+                "Value 44: `own.crt` is broken PEM",
             ),
         ];
         for (files, wanted) in cases {

@@ -3,6 +3,7 @@
 
 pub mod credentials;
 mod decode;
+pub mod delegates;
 pub mod diagnostic;
 pub mod edit;
 mod files;

@@ -13,11 +13,11 @@ use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::handler::Client;
-use super::io::{ClientIo, Protocol};
+use super::io::{ClientIo, Protocol, Stream};
 use super::listener::Bound;
 use super::tls::TlsServers;
 use super::watch::{ConnectionState, Expired};
@@ -41,11 +41,6 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r\ncontent-type: text/plain\r\n\
 content-length: 44\r\nconnection: close\r\n\r\n408 the request did not arrive in time (SI)\n";
-
-/// A client's stream, plain or within TLS.
-trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for S {}
 
 /// A connection that was just accepted.
 pub(super) struct Arrival {
@@ -128,6 +123,11 @@ async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
     .await;
     match ended {
         Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => worker.count_malformed(&error),
+        Ok(Err(error)) if error.is_user() && state.is_http10() => {
+            if let Some(parts) = server.into_parts() {
+                parts.io.into_inner().reset();
+            }
+        }
         Err(Expired::Head) => {
             if let Some(parts) = server.into_parts() {
                 refuse_head(parts.io.into_inner()).await;

@@ -50,6 +50,7 @@ impl Client {
         let parts = Box::new(parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         let http1 = parts.version != Version::HTTP_2;
+        self.state.set_http10(parts.version == Version::HTTP_10);
         let head_only = parts.method == Method::HEAD;
         let journey = self.route(parts, incoming, &mut record).await;
         self.state.answering();
@@ -154,7 +155,6 @@ impl Client {
     fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::EXPECT);
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
         target.request_headers.apply(&mut parts.headers);

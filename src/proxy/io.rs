@@ -8,12 +8,32 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::watch::ConnectionState;
 use crate::upstream::gather::poll_write_gathered;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client's stream, plain or within TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// What it runs on.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
 
 /// A client's stream with its state.
 #[derive(Debug)]
@@ -57,6 +77,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
                 return Ok(Some(Protocol::Http2));
             }
         }
+    }
+}
+
+impl<S: Stream> ClientIo<S> {
+    /// Tears the connection off. To a client of HTTP/1.0 an orderly end would mean that the answer is complete.
+    pub(super) fn reset(self) {
+        // Failing, it ends in order: that is what would have happened anyway.
+        let _ = self.stream.socket().set_zero_linger();
     }
 }
 
