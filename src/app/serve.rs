@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::mpsc::unbounded_channel;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use super::Options;
@@ -18,7 +18,7 @@ use crate::admin;
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
-use crate::proxy::{Bound, Draws, Room, Shared, Worker, WorkerHandle};
+use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots};
 use crate::telemetry::{Buckets, Metrics};
@@ -95,10 +95,7 @@ pub fn start(options: Options) -> Result<Running, String> {
         unrouted: Arc::clone(metrics.unrouted()),
         shutdown: shutdown.listen(),
     };
-    let room = Arc::new(Room::new(options.limits.max_connections));
-    let start = |(index, sockets)| Worker::start(index, shared.clone(), sockets, Arc::clone(&room));
-    let workers: io::Result<Vec<_>> = sockets.into_iter().enumerate().map(start).collect();
-    let workers = workers.map_err(|error| failed("start a worker", &error))?;
+    let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     let shown = (metrics.clone(), Arc::clone(&shared.snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump);
     let mut end = shutdown.listen();
@@ -158,6 +155,17 @@ impl Running {
         let _ = self.admin_thread.join();
         cut_off
     }
+}
+
+fn start_workers(
+    shared: &Shared,
+    sockets: Vec<UnboundedReceiver<Opened>>,
+    connections: usize,
+) -> Result<Vec<WorkerHandle>, String> {
+    let room = Arc::new(Room::new(connections));
+    let start = |(index, sockets)| Worker::start(index, shared.clone(), sockets, Arc::clone(&room));
+    let started: io::Result<Vec<_>> = sockets.into_iter().enumerate().map(start).collect();
+    started.map_err(|error| failed("start a worker", &error))
 }
 
 fn failed(what: &str, error: &io::Error) -> String {

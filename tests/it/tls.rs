@@ -137,7 +137,7 @@ fn both_versions_of_http_are_spoken_within() {
 #[test]
 fn the_name_that_a_client_asks_for_decides_whom_it_gets() {
     let (authority, upstream, port) = (Authority::new(), Upstream::named("v1"), free_port());
-    let (exact, wild) = (authority.issue(&["a.example"]), authority.issue(&["*.example"]));
+    let (exact, wild) = (authority.issue(&["a.example"]), authority.issue(&["b.example"]));
     let edge = Edge::default()
         .https(port, "['*.example']", &simple("wild"))
         .https(port, "[a.example]", &simple("exact"))
