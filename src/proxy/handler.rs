@@ -272,7 +272,9 @@ impl Journey {
 
 fn forwarded(answer: Answer, deadline: Option<Instant>, record: Record) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
-    let (parts, incoming) = response.into_parts();
+    let (mut parts, incoming) = response.into_parts();
+    // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
+    parts.version = Version::HTTP_11;
     let exchange = Exchange { record, lease, connection, deadline };
     Response::from_parts(parts, ResponseBody::upstream(incoming, exchange))
 }

@@ -6,6 +6,7 @@ mod architecture;
 mod canary;
 mod config_fixtures;
 mod config_robust;
+mod connections;
 mod prometheus;
 mod reload;
 mod safe_retry;
