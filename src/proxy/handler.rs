@@ -156,6 +156,9 @@ impl Client {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
         parts.headers.remove(header::EXPECT);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers);
+        }
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
         target.request_headers.apply(&mut parts.headers);

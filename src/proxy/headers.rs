@@ -108,6 +108,18 @@ fn named_by(value: &HeaderValue) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Puts the crumbs that HTTP/2 may send a cookie in together again (RFC 9113 §8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut cookie) = headers.entry(header::COOKIE)
+        && cookie.iter().nth(1).is_some()
+    {
+        let crumbs = cookie.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(whole) = HeaderValue::from_bytes(&crumbs) {
+            cookie.insert(whole);
+        }
+    }
+}
+
 /// Says who the request came from. `peer` is the client's address; an existing list is continued.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme: &'static str) {
     match headers.entry(&FORWARDED_FOR) {
@@ -219,6 +231,16 @@ mod tests {
         let mut empty = HeaderMap::new();
         add_forwarded(&mut empty, &peer, "http");
         assert_eq!(empty, headers(&[("x-forwarded-for", "127.0.0.9"), ("x-forwarded-proto", "http")]));
+    }
+
+    #[test]
+    fn cookie_crumbs_become_one_cookie() {
+        let mut map = headers(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut map);
+        assert_eq!(map, headers(&[("cookie", "a=1; b=2; c=3"), ("x", "1")]));
+        let mut whole = headers(&[("cookie", "a=1; b=2")]);
+        join_cookies(&mut whole);
+        assert_eq!(whole, headers(&[("cookie", "a=1; b=2")]));
     }
 
     #[test]
