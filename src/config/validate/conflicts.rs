@@ -95,7 +95,7 @@ fn said(protocol: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::report;
+    use crate::config::validate::testing::report;
     use crate::config::settings::Settings;
 
     fn of(parts: &[&str]) -> Vec<String> {
