@@ -345,7 +345,7 @@ mod tests {
     #[test]
     fn every_rule_of_every_listener_has_its_own_number() {
         let services = vec![
-            service("a", &["a"], vec![rule("one", vec![on_uri(prefix("/"))]), rule("two", vec![])]),
+            service("a", &["a"], vec![rule("one", vec![on_uri(prefix("/x"))]), rule("two", vec![])]),
             service("b", &["b"], vec![rule("three", vec![])]),
         ];
         let options = Options { mesh_ports: vec![80, 81], any_host: false };
