@@ -223,13 +223,13 @@ fn introduction(written: Written, proxy: SocketAddr, admin: SocketAddr, switch: 
     };
     let serin = command();
     let mut tries = vec![
-        (format!("edit {FOLDER}/{WEIGHTS} and save"), "other weights are in force at once"),
-        (format!("{serin} set-weight {FOLDER} v1=70 v2=30"), "the same from the command line"),
-        (format!("curl http://{proxy}/"), "a request of your own"),
-        (format!("curl http://{admin}/metrics"), "what Prometheus reads"),
+        (format!("edit {FOLDER}/{WEIGHTS} and save"), "in force at once"),
+        (format!("{serin} set-weight {FOLDER} v1=70 v2=30"), "the same"),
+        (format!("curl http://{proxy}/"), "a request"),
+        (format!("curl http://{admin}/metrics"), "for Prometheus"),
     ];
     if let Some(v2) = switch {
-        tries.push((format!("curl -X POST 'http://{v2}/_echo?error_rate=20%'"), "v2 turns bad: roll it back"));
+        tries.push((format!("curl -X POST 'http://{v2}/_echo?error_rate=20%'"), "makes v2 worse"));
     }
     let wide = tries.iter().map(|(what, _)| what.len()).max().unwrap_or(0);
     let tries: String = tries.iter().map(|(what, why)| format!("  {what:wide$}  {why}\n")).collect();

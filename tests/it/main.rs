@@ -5,3 +5,4 @@
 mod architecture;
 mod demo;
 mod prometheus;
+mod start;

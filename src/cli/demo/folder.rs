@@ -4,7 +4,7 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::cli::set_weight;
 use crate::config::load::{self, Loaded};
@@ -123,7 +123,7 @@ fn rewrite(loaded: &Loaded, mut edits: Vec<(Place, u16)>) -> Result<(), String> 
     Ok(())
 }
 
-fn cannot_edit(path: &PathBuf, place: Place) -> String {
+fn cannot_edit(path: &Path, place: Place) -> String {
     let at = format!("{}:{}:{}", path.display(), place.line, place.column);
     format!("error: {at}: another program listens on this port\n  = help: write the number of a free port there")
 }
@@ -145,7 +145,7 @@ fn replaced(text: &str, place: Place, number: u16) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn folder() -> (tempfile::TempDir, PathBuf) {
+    fn folder() -> (tempfile::TempDir, std::path::PathBuf) {
         let above = tempfile::tempdir().unwrap();
         let folder = above.path().join("serin-demo");
         (above, folder)

@@ -101,32 +101,32 @@ impl View {
         plain(&format!("{}  {shown} | generation {}{state}{}", clock(self.elapsed), self.generation, self.astray()))
     }
 
-    /// As a table of at most this many columns and lines.
+    /// As a table of at most this many columns and lines. A low terminal loses old events first, and never what is wrong.
     pub(super) fn table(&self, width: usize, height: usize) -> Vec<Line> {
         let mut lines = vec![Line::new(Look::Strong, format!("serin demo, {}", clock(self.elapsed)))];
         lines.extend(self.rows(width));
         lines.push(Line::plain(""));
-        if self.problems.is_empty() {
-            lines.push(Line::plain(format!(
-                "configuration: generation {} is in force{}",
-                self.generation,
-                self.astray()
-            )));
-        } else {
-            let stays =
-                format!("the files are refused; generation {} stays in force{}", self.generation, self.astray());
-            lines.push(Line::new(Look::Bad, stays));
-            let shown = self.problems.iter().take(PROBLEMS).flat_map(|problem| problem.lines());
-            lines.extend(shown.flat_map(|line| wrapped(line, width)).map(|text| Line::new(Look::Bad, text)));
-            if let Some(more) = self.problems.len().checked_sub(PROBLEMS).filter(|more| *more > 0) {
-                lines.push(Line::new(Look::Bad, format!("and {more} more")));
-            }
-        }
-        // The newest first, because the last lines are those that a low terminal loses.
+        let state = self.state(width);
+        lines.truncate(height.saturating_sub(state.len()).max(1));
+        lines.extend(state);
         lines.extend(self.events.iter().rev().map(|event| Line::plain(event.line())));
         lines.truncate(height);
         lines.iter_mut().for_each(|line| line.text = clipped(&line.text, width));
         lines
+    }
+
+    /// What is in force, and what is wrong with the files.
+    fn state(&self, width: usize) -> Vec<Line> {
+        let (generation, astray) = (self.generation, self.astray());
+        if self.problems.is_empty() {
+            return vec![Line::plain(format!("configuration: generation {generation} is in force{astray}"))];
+        }
+        let stays = format!("the files are refused; generation {generation} stays in force{astray}");
+        let shown = self.problems.iter().take(PROBLEMS).flat_map(|problem| problem.lines());
+        let more = self.problems.len().saturating_sub(PROBLEMS);
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let texts = std::iter::once(stays).chain(shown.flat_map(|line| wrapped(line, width))).chain(more);
+        texts.map(|text| Line::new(Look::Bad, text)).collect()
     }
 
     fn rows(&self, width: usize) -> Vec<Line> {
@@ -425,6 +425,8 @@ mod tests {
             ]
         );
         assert!(view.line().ends_with("| generation 1, files refused"));
+        let low = view.table(60, 8);
+        assert_eq!((low.len(), low[2].text.as_str()), (8, bad[0]), "a low terminal still shows it");
     }
 
     #[test]
