@@ -4,6 +4,7 @@ mod admin;
 mod descriptors;
 mod install;
 mod listeners;
+mod notices;
 mod process;
 mod serve;
 mod tls;
@@ -14,8 +15,9 @@ use std::time::Duration;
 
 use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
+use crate::telemetry::Buckets;
 
-pub use crate::control::Inputs;
+pub use crate::control::{Inputs, OnDisk, OnDiskState, Problem};
 pub use descriptors::connections_allowed;
 pub use process::run;
 pub use serve::{Running, start};
@@ -31,6 +33,10 @@ pub struct Options {
     pub listeners: Listeners,
     /// The admin address.
     pub admin: SocketAddr,
+    /// Names, besides `localhost` and the admin address, that a request to it may carry as its Host.
+    pub admin_hosts: Vec<String>,
+    /// The buckets of the duration histograms.
+    pub buckets: Buckets,
     /// Data-plane threads, at least 1.
     pub workers: usize,
     /// Makes every draw reproducible.

@@ -5,10 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::listeners::ListenerSet;
+use super::notices::Notices;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::Loaded;
 use crate::config::place::Place;
-use crate::snapshot::{Builder, Destination, Snapshots};
+use crate::snapshot::{Builder, Destination, Snapshot, Snapshots};
 use crate::telemetry::ActiveRoute;
 use crate::upstream::resolve::Resolver;
 
@@ -24,6 +25,8 @@ pub(super) struct Installer {
     pub(super) resolver: Arc<Resolver>,
     /// What the admin port shows of it.
     pub(super) dump: Arc<Mutex<Value>>,
+    /// What is said once about it.
+    pub(super) notices: Notices,
 }
 
 impl Installer {
@@ -38,13 +41,8 @@ impl Installer {
             None => "the command line".to_owned(),
         };
         let snapshot = self.builder.build(&loaded.resources, &place, generation);
-        let active = |(to, share): (&Destination, f64)| ActiveRoute {
-            metrics: Arc::clone(&to.metrics),
-            declared: share,
-            effective: share,
-        };
         // Series exist before the first request can count in them.
-        self.builder.metrics.activate(snapshot.destinations().map(active).collect());
+        self.builder.metrics.activate(active_routes(&snapshot));
         self.snapshots.publish(snapshot);
         self.listeners.commit(listeners);
         self.builder.registry.prune();
@@ -52,6 +50,17 @@ impl Installer {
         let sources = loaded.sources.iter().map(|source| json!({ "path": source.path, "text": &*source.text }));
         *self.dump.lock().unwrap_or_else(PoisonError::into_inner) =
             json!({ "generation": generation, "hash": loaded.hash, "sources": sources.collect::<Vec<_>>() });
+        self.notices.give(&loaded.resources, &self.builder.settings);
         Ok(())
     }
+}
+
+/// Every pair of rule and destination, with its share.
+pub(super) fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
+    let active = |(to, share): (&Destination, f64)| ActiveRoute {
+        metrics: Arc::clone(&to.metrics),
+        declared: share,
+        effective: share,
+    };
+    snapshot.destinations().map(active).collect()
 }

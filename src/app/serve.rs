@@ -12,16 +12,17 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::admin_state;
-use super::install::Installer;
+use super::install::{Installer, active_routes};
 use super::listeners::{ListenerSet, taken};
-use crate::admin;
+use super::notices::Notices;
+use crate::admin::{self, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots};
-use crate::telemetry::{Buckets, Metrics};
+use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};
 
@@ -43,6 +44,7 @@ pub struct Running {
     pub publisher: Publisher,
     /// Every metric.
     pub metrics: Metrics,
+    snapshots: Arc<Snapshots>,
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
     admin_thread: JoinHandle<()>,
@@ -55,7 +57,7 @@ pub struct Running {
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, listeners, workers, .. } = &options;
-    let metrics = Metrics::new(*workers, Buckets::default());
+    let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver =
         Resolver::start(Arc::clone(&registry), system_lookup).map_err(|error| failed("start a thread", &error))?;
@@ -63,7 +65,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
     let listeners = Arc::new(ListenerSet::new(listeners, senders)?);
     let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error))?;
-    let admin_address = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
+    let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
 
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
@@ -76,6 +78,7 @@ pub fn start(options: Options) -> Result<Running, String> {
         listeners: Arc::clone(&listeners),
         resolver: Arc::clone(&resolver),
         dump: Arc::clone(&dump),
+        notices: Notices::default(),
     };
     let install = Box::new(move |loaded: &Loaded, generation| install.install(loaded, generation));
     let publisher = Publisher::new(inputs.clone(), settings, metrics.clone(), install);
@@ -96,26 +99,37 @@ pub fn start(options: Options) -> Result<Running, String> {
         shutdown: shutdown.listen(),
     };
     let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
-    let shown = (metrics.clone(), Arc::clone(&shared.snapshots));
-    let state = admin_state(&publisher, shown, &shutdown, dump);
+    let snapshots = shared.snapshots;
+    let shown = (metrics.clone(), Arc::clone(&snapshots));
+    let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
     let mut end = shutdown.listen();
     let ended = async move { end.reached(Stage::Aborted).await };
     let admin_thread =
         admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
-    let watch = match inputs {
-        Inputs::Paths { .. } => Some(
-            FileWatch::start(publisher.clone(), Pace::default()).map_err(|error| failed("watch the files", &error))?,
-        ),
-        Inputs::Text(_) => None,
-    };
+    let watch = watch(inputs, &publisher)?;
     let listeners = listeners.started();
-    Ok(Running { listeners, admin: admin_address, publisher, metrics, shutdown, workers, admin_thread, watch })
+    Ok(Running { listeners, admin, publisher, metrics, snapshots, shutdown, workers, admin_thread, watch })
+}
+
+/// What stands in no file cannot change.
+fn watch(inputs: &Inputs, publisher: &Publisher) -> Result<Option<FileWatch>, String> {
+    match inputs {
+        Inputs::Paths { .. } => FileWatch::start(publisher.clone(), Pace::default())
+            .map(Some)
+            .map_err(|error| failed("watch the files", &error)),
+        Inputs::Text(_) => Ok(None),
+    }
 }
 
 impl Running {
     /// Whether every worker is alive.
     pub fn is_healthy(&self) -> bool {
         !self.workers.iter().any(WorkerHandle::is_finished)
+    }
+
+    /// Every destination of every rule in force, with its share.
+    pub fn routes(&self) -> Vec<ActiveRoute> {
+        active_routes(&self.snapshots.load())
     }
 
     /// Reads the configuration again, off this thread; the outcome is logged and counted.

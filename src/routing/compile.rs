@@ -59,11 +59,12 @@ pub fn compile<D>(
     let mut ports = options.mesh_ports.clone();
     ports.extend(gateways.iter().map(|listener| listener.port).filter(|port| !options.mesh_ports.contains(port)));
     ports.dedup();
-    let mut listeners = Vec::with_capacity(ports.len());
+    let (mut listeners, mut count) = (Vec::with_capacity(ports.len()), 0);
     for port in ports {
         let servers: Vec<_> = gateways.iter().filter(|one| one.port == port).flat_map(|one| &one.servers).collect();
         let rules = services.iter().map(|_| None).collect();
-        let mut compiler = Compiler { port, services: &services, delegates: &delegates, rules, destination };
+        let mut compiler =
+            Compiler { port, services: &services, delegates: &delegates, rules, count: &mut count, destination };
         let mut assembly = Assembly::default();
         compiler.gateways(&servers, &mut assembly);
         if options.mesh_ports.contains(&port) {
@@ -92,6 +93,8 @@ struct Compiler<'c, D> {
     delegates: &'c Delegates<'c>,
     /// The rules of each service, once it was looked at.
     rules: Vec<Option<Vec<Compiled<'c, D>>>>,
+    /// How many rules the table has so far.
+    count: &'c mut usize,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -176,6 +179,8 @@ impl<D> Compiler<'_, D> {
             None => format!("{}/{}", metadata.name.value, in_force.number).into(),
         };
         let action = self.action(&metadata.namespace, written, &label);
+        let number = *self.count;
+        *self.count += 1;
         let origin = Origin {
             virtual_service: metadata.name.as_str().into(),
             namespace: metadata.namespace.as_str().into(),
@@ -183,6 +188,7 @@ impl<D> Compiler<'_, D> {
             named: name.is_some(),
         };
         Rule {
+            number,
             label,
             origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
@@ -358,6 +364,19 @@ mod tests {
         assert_eq!(went(&table, &Request::get("/").host("b.x")), "no rule");
         assert_eq!(went(&table, &Request::get("/").host("c.x")), "wide");
         assert_eq!(went(&table, &Request::get("/").host("other")), "no host", "two are not alone");
+    }
+
+    #[test]
+    fn every_rule_of_every_listener_has_its_own_number() {
+        let services = vec![
+            service("a", &["a"], vec![rule("one", vec![on_uri(prefix("/x"))]), rule("two", vec![])]),
+            service("b", &["b"], vec![rule("three", vec![])]),
+        ];
+        let options = Options { mesh_ports: vec![80, 81], any_host: false };
+        let table = compile(&resources(services), &options, &mut |_| ());
+        let mut numbers: Vec<_> = table.rules().map(|(_, rule)| rule.number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]
