@@ -49,7 +49,7 @@ impl Record {
         }
     }
 
-    /// A destination was drawn: from now on the request counts for it.
+    /// It is known where the request counts: for the destination that was drawn, or for a rule that answers by itself.
     pub(super) fn routed(&mut self, metrics: &Arc<RouteMetrics>) {
         metrics.destination().started(self.worker.shard());
         self.metrics = Some(Arc::clone(metrics));
@@ -71,13 +71,12 @@ impl Record {
     }
 
     /// The answer is complete.
-    pub(super) fn finish(mut self) {
-        self.tell();
+    pub(super) fn finish(mut self, now: Instant) {
+        self.tell(now);
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, now: Instant) {
         self.told = true;
-        let now = Instant::now();
         self.connection.request_ended(now);
         let shard = self.worker.shard();
         let finished = Finished {
@@ -103,7 +102,7 @@ impl Drop for Record {
         if !self.told {
             self.status = CLIENT_GONE;
             self.flag = Some(Flag::DC);
-            self.tell();
+            self.tell(Instant::now());
         }
     }
 }

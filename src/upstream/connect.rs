@@ -11,6 +11,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::body::RequestBody;
+use super::gather::Gather;
 
 /// The most that hyper buffers for one connection and direction, in bytes (its own default is 400 KiB).
 const BUFFER: usize = 64 * 1024;
@@ -48,7 +49,7 @@ pub async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<Connec
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
         .max_header_size(MAX_HEAD)
-        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .handshake::<_, RequestBody>(TokioIo::new(Gather(stream)))
         .await?;
     tokio::spawn(async move {
         // Its error reaches whoever waits for the response; here it only means that the connection is gone.

@@ -9,6 +9,7 @@ pub mod body;
 pub mod cluster;
 pub mod connect;
 pub mod endpoint;
+pub mod gather;
 pub mod pool;
 pub mod registry;
 pub mod resolve;

@@ -4,6 +4,15 @@
 
 mod architecture;
 mod canary;
+mod config_fixtures;
+mod config_robust;
+mod connections;
+mod demo;
+mod http2;
 mod prometheus;
 mod reload;
+mod safe_retry;
+mod start;
 mod support;
+mod truncation;
+mod upgrades;
