@@ -17,6 +17,7 @@ pub mod render;
 pub mod resource;
 pub mod services;
 pub mod settings;
+pub mod sticky;
 mod text;
 pub mod traffic;
 pub mod validate;

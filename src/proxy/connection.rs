@@ -52,8 +52,14 @@ pub(super) async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, 
         Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
         Err(_) => return,
     };
-    let client =
-        Arc::new(Client { state, address: peer_value(peer), port: bound.port, scheme: bound.scheme.name(), worker });
+    let client = Arc::new(Client {
+        state,
+        peer,
+        address: peer_value(peer),
+        port: bound.port,
+        scheme: bound.scheme.name(),
+        worker,
+    });
     match protocol {
         Protocol::Http1 => serve_http1(client, io).await,
         Protocol::Http2 => serve_http2(client, io).await,

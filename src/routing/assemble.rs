@@ -112,6 +112,7 @@ fn https_redirect<D>() -> Route<D> {
         label: Arc::clone(&name),
         origin: None,
         action: Action::Redirect(Redirect::to_https(StatusCode::MOVED_PERMANENTLY)),
+        sticky: None,
         timeout: None,
         retry: RetryPolicy::default(),
         response_headers: HeaderOps::default(),

@@ -14,6 +14,7 @@ use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::{Matched, PathRewrite, path_and_query};
 use super::split::Split;
+use super::sticky::Sticky;
 
 /// What routing may know about a request.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,8 @@ pub struct Rule<D> {
     pub origin: Option<Origin>,
     /// What becomes of the request.
     pub action: Action<D>,
+    /// Keeps clients on the destination that they once got; none by default.
+    pub sticky: Option<Sticky>,
     /// Bound of the whole exchange, retries included; none by default.
     pub timeout: Option<Duration>,
     /// When it is tried again.
