@@ -63,17 +63,18 @@ pub fn compile<D>(
     let mut ports = options.mesh_ports.clone();
     ports.extend(gateways.iter().map(|listener| listener.port).filter(|port| !options.mesh_ports.contains(port)));
     ports.dedup();
-    let mut listeners = Vec::with_capacity(ports.len());
+    let (mut listeners, mut numbers) = (Vec::with_capacity(ports.len()), 0);
     for port in ports {
         let servers: Vec<_> = gateways.iter().filter(|one| one.port == port).flat_map(|one| &one.servers).collect();
         let rules = services.iter().map(|_| None).collect();
-        let mut compiler = Compiler { port, services: &services, delegates: &delegates, rules, destination };
+        let numbers = &mut numbers;
+        let mut compiler = Compiler { port, services: &services, delegates: &delegates, rules, numbers, destination };
         let mut assembly = Assembly::default();
         compiler.gateways(&servers, &mut assembly);
         if options.mesh_ports.contains(&port) {
             compiler.mesh(options.any_host, &mut assembly);
         }
-        listeners.push((port, assembly.finish()));
+        listeners.push((port, assembly.finish(compiler.numbers)));
     }
     RouteTable::new(listeners)
 }
@@ -96,6 +97,8 @@ struct Compiler<'c, D> {
     delegates: &'c Delegates<'c>,
     /// The rules of each service, once it was looked at.
     rules: Vec<Option<Vec<Compiled<'c, D>>>>,
+    /// How many rules there are so far.
+    numbers: &'c mut usize,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -187,7 +190,10 @@ impl<D> Compiler<'_, D> {
             number: in_force.number,
             named: name.is_some(),
         };
+        let number = *self.numbers;
+        *self.numbers += 1;
         Rule {
+            number,
             label,
             origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
@@ -390,6 +396,19 @@ mod tests {
         assert_eq!(went(&table, &Request::get("/").host("b.x")), "no rule");
         assert_eq!(went(&table, &Request::get("/").host("c.x")), "wide");
         assert_eq!(went(&table, &Request::get("/").host("other")), "no host", "two are not alone");
+    }
+
+    #[test]
+    fn every_rule_of_every_listener_has_its_own_number() {
+        let services = vec![
+            service("a", &["a"], vec![rule("one", vec![on_uri(prefix("/x"))]), rule("two", vec![])]),
+            service("b", &["b"], vec![rule("three", vec![])]),
+        ];
+        let options = Options { mesh_ports: vec![80, 81], any_host: false };
+        let table = compile(&resources(services), &options, &mut |_| ());
+        let mut numbers: Vec<_> = table.rules().map(|(_, rule)| rule.number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct Route<D> {
 /// What a rule does with a request.
 #[derive(Debug)]
 pub struct Rule<D> {
+    /// Its place among the rules of the table, from 0: what else is known about a rule can be kept in a list.
+    pub number: usize,
     /// The name for metrics: the rule's, or `<virtualservice>/<index>`.
     pub label: Arc<str>,
     /// Where it was written; none for the redirect of a Gateway.
@@ -143,7 +145,8 @@ impl<D> RouteTable<D> {
         let mut rules = Vec::new();
         for (port, hosts) in &listeners {
             let mut seen = HashSet::new();
-            for route in hosts.virtual_hosts.iter().flat_map(|host| &host.routes) {
+            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
+            for route in routes.chain(&hosts.https_redirect) {
                 // The blocks of one rule stand together, but several virtual hosts may have it.
                 let repeated = rules.last().is_some_and(|(_, last)| Arc::ptr_eq(last, &route.rule));
                 if !repeated && seen.insert(Arc::as_ptr(&route.rule)) {

@@ -59,7 +59,7 @@ fn unknown(name: &Spanned<String>) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
+    use crate::config::validate::testing::{alone, findings, resource};
 
     fn annotated(kind: &str, annotation: &str) -> Vec<String> {
         let spec = match kind {
