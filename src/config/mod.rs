@@ -18,6 +18,7 @@ pub mod render;
 pub mod resource;
 pub mod services;
 pub mod settings;
+pub mod sticky;
 mod text;
 pub mod tls_terms;
 pub mod traffic;

@@ -57,7 +57,14 @@ pub(super) struct Arrival {
 impl Arrival {
     fn client(self) -> Arc<Client> {
         let Self { worker, state, bound, peer } = self;
-        Arc::new(Client { state, address: peer_value(peer), port: bound.port, scheme: bound.scheme.name(), worker })
+        Arc::new(Client {
+            state,
+            peer,
+            address: peer_value(peer),
+            port: bound.port,
+            scheme: bound.scheme.name(),
+            worker,
+        })
     }
 }
 

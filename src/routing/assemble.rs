@@ -23,7 +23,15 @@ const HTTPS_REDIRECT: &str = "https-redirect";
 pub(super) struct Lines<D> {
     matchers: Matchers,
     routes: Vec<Route<D>>,
-    last: Option<(Option<HttpMatch>, Arc<str>, Arc<Rule<D>>)>,
+    last: Option<Last<D>>,
+}
+
+/// A block that matches everything.
+#[derive(Debug)]
+struct Last<D> {
+    block: Option<HttpMatch>,
+    name: Arc<str>,
+    rule: Arc<Rule<D>>,
 }
 
 /// The virtual hosts of one listener while they are put together.
@@ -53,7 +61,7 @@ impl<D> Lines<D> {
         if !catch_all {
             self.append(block, name, rule);
         } else if self.last.is_none() {
-            self.last = Some((block.cloned(), name, rule));
+            self.last = Some(Last { block: block.cloned(), name, rule });
         }
         catch_all
     }
@@ -64,7 +72,7 @@ impl<D> Lines<D> {
     }
 
     fn finish(mut self, https_redirect: bool) -> VirtualHost<D> {
-        if let Some((block, name, rule)) = self.last.take() {
+        if let Some(Last { block, name, rule }) = self.last.take() {
             self.append(block.as_ref(), name, rule);
         }
         self.matchers.shrink();
@@ -98,20 +106,26 @@ impl<D> Assembly<D> {
         self.virtual_hosts.len()
     }
 
-    /// The listener.
-    pub(super) fn finish(self) -> Hosts<D> {
+    /// The listener. `rules`: how many rules there are so far.
+    pub(super) fn finish(self, rules: &mut usize) -> Hosts<D> {
         let redirects = self.virtual_hosts.iter().any(|host| host.https_redirect);
-        Hosts::new(self.index, self.virtual_hosts, redirects.then(https_redirect))
+        let redirect = redirects.then(|| {
+            *rules += 1;
+            https_redirect(*rules - 1)
+        });
+        Hosts::new(self.index, self.virtual_hosts, redirect)
     }
 }
 
 /// The route of a plain request that a Gateway wants to be `https`.
-fn https_redirect<D>() -> Route<D> {
+fn https_redirect<D>(number: usize) -> Route<D> {
     let name: Arc<str> = HTTPS_REDIRECT.into();
     let rule = Rule {
+        number,
         label: Arc::clone(&name),
         origin: None,
         action: Action::Redirect(Redirect::to_https(StatusCode::MOVED_PERMANENTLY)),
+        sticky: None,
         timeout: None,
         retry: RetryPolicy::default(),
         response_headers: HeaderOps::default(),

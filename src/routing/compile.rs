@@ -1,6 +1,7 @@
 //! From resources as written to the table that requests consult. Expects what passed validation; what did not becomes a rule
 //! that never matches or answers 500.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
@@ -13,13 +14,16 @@ use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::PathRewrite;
 use super::split::Split;
+use super::sticky::Sticky;
 use super::table::{Action, Origin, RouteTable, Rule, Target};
 use crate::config::delegates::{Delegates, RuleInForce};
 use crate::config::gateways::{GatewayServer, gateways};
+use crate::config::names;
 use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRewrite, HttpRoute, HttpRouteDestination,
 };
-use crate::config::resource::{Resource, Resources, VirtualService};
+use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
+use crate::config::sticky::{ANNOTATION, StickyBy};
 use crate::config::traffic::seniority;
 
 /// What the table depends on besides the resources.
@@ -59,18 +63,18 @@ pub fn compile<D>(
     let mut ports = options.mesh_ports.clone();
     ports.extend(gateways.iter().map(|listener| listener.port).filter(|port| !options.mesh_ports.contains(port)));
     ports.dedup();
-    let (mut listeners, mut count) = (Vec::with_capacity(ports.len()), 0);
+    let (mut listeners, mut numbers) = (Vec::with_capacity(ports.len()), 0);
     for port in ports {
         let servers: Vec<_> = gateways.iter().filter(|one| one.port == port).flat_map(|one| &one.servers).collect();
         let rules = services.iter().map(|_| None).collect();
-        let mut compiler =
-            Compiler { port, services: &services, delegates: &delegates, rules, count: &mut count, destination };
+        let numbers = &mut numbers;
+        let mut compiler = Compiler { port, services: &services, delegates: &delegates, rules, numbers, destination };
         let mut assembly = Assembly::default();
         compiler.gateways(&servers, &mut assembly);
         if options.mesh_ports.contains(&port) {
             compiler.mesh(options.any_host, &mut assembly);
         }
-        listeners.push((port, assembly.finish()));
+        listeners.push((port, assembly.finish(compiler.numbers)));
     }
     RouteTable::new(listeners)
 }
@@ -93,8 +97,8 @@ struct Compiler<'c, D> {
     delegates: &'c Delegates<'c>,
     /// The rules of each service, once it was looked at.
     rules: Vec<Option<Vec<Compiled<'c, D>>>>,
-    /// How many rules the table has so far.
-    count: &'c mut usize,
+    /// How many rules there are so far.
+    numbers: &'c mut usize,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -152,7 +156,7 @@ impl<D> Compiler<'_, D> {
             if blocks.is_empty() {
                 continue;
             }
-            let rule = Arc::clone(compiled.get_or_insert_with(|| Arc::new(self.rule(written))));
+            let rule = Arc::clone(compiled.get_or_insert_with(|| Arc::new(self.rule(written, &service.metadata))));
             for block in blocks {
                 let name = route_name(&written.rule, block, &rule.label);
                 if lines.push(block, name, Arc::clone(&rule)) {
@@ -171,7 +175,8 @@ impl<D> Compiler<'_, D> {
         written.matches.iter().filter(|block| applies(block, self.port, way, namespace)).map(Some).collect()
     }
 
-    fn rule(&mut self, in_force: &RuleInForce<'_>) -> Rule<D> {
+    /// `root`: of the VirtualService that has the hosts.
+    fn rule(&mut self, in_force: &RuleInForce<'_>, root: &Metadata) -> Rule<D> {
         let (written, metadata) = (&*in_force.rule, &in_force.owner.metadata);
         let name = written.name.as_ref().filter(|name| !name.is_empty());
         let label: Arc<str> = match name {
@@ -179,19 +184,20 @@ impl<D> Compiler<'_, D> {
             None => format!("{}/{}", metadata.name.value, in_force.number).into(),
         };
         let action = self.action(&metadata.namespace, written, &label);
-        let number = *self.count;
-        *self.count += 1;
         let origin = Origin {
             virtual_service: metadata.name.as_str().into(),
             namespace: metadata.namespace.as_str().into(),
             number: in_force.number,
             named: name.is_some(),
         };
+        let number = *self.numbers;
+        *self.numbers += 1;
         Rule {
             number,
             label,
             origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
+            sticky: sticky(written, metadata, root),
             timeout: written.timeout.map(|timeout| timeout.value),
             retry: RetryPolicy::new(written.retries.as_ref()),
             response_headers: HeaderOps::together(&[response(written.headers.as_ref())]),
@@ -211,8 +217,7 @@ impl<D> Compiler<'_, D> {
             let destination = entry.destination.as_ref()?;
             let wanted = Wanted { destination, namespace, listener_port: self.port, route: label };
             let to = (self.destination)(wanted);
-            let weight = entry.weight.map_or(0, |weight| u64::try_from(weight.value).unwrap_or(0));
-            weighted.push((target(to, written, entry), weight));
+            weighted.push((target(to, written, entry), weight(entry)));
         }
         Split::new(weighted).map(Action::Forward)
     }
@@ -249,6 +254,33 @@ fn path_rewrite(written: &HttpRewrite) -> Option<PathRewrite> {
     }
 }
 
+/// How a rule keeps its clients: as the VirtualService says in which its destinations are written, else the one with the hosts.
+fn sticky(written: &HttpRoute, owner: &Metadata, root: &Metadata) -> Option<Sticky> {
+    let said = owner.annotation(ANNOTATION).or_else(|| root.annotation(ANNOTATION))?;
+    let by = StickyBy::parse(said).ok()?;
+    if written.route.len() < 2 {
+        return None;
+    }
+    let named = |entry: &HttpRouteDestination| {
+        let name = entry.destination.as_ref().map_or_else(String::new, |one| full_name(one, &owner.namespace));
+        (name, weight(entry))
+    };
+    Sticky::new(&by, &written.route.iter().map(named).collect::<Vec<_>>())
+}
+
+/// A destination as no other one is called, however its host is written.
+fn full_name(destination: &Destination, namespace: &str) -> String {
+    let host = names::expand(&destination.host, namespace);
+    let host = host.map_or_else(|| names::canonical(&destination.host), Cow::Owned);
+    let subset = destination.subset.as_ref().map_or("", |subset| subset.as_str());
+    let port = destination.port.map_or(0, |port| port.value);
+    format!("{host}|{subset}|{port}")
+}
+
+fn weight(entry: &HttpRouteDestination) -> u64 {
+    entry.weight.map_or(0, |weight| u64::try_from(weight.value).unwrap_or(0))
+}
+
 /// A destination with everything that is to be done to its messages.
 fn target<D>(to: D, written: &HttpRoute, entry: &HttpRouteDestination) -> Target<D> {
     let (rule, own) = (written.headers.as_ref(), entry.headers.as_ref());
@@ -282,7 +314,7 @@ mod tests {
     use crate::config::place::Place;
     use crate::config::resource::gateway::{Server, ServerPort, ServerTls};
     use crate::config::resource::virtual_service::{Delegate, HttpDirectResponse, HttpRedirect};
-    use crate::config::resource::{Gateway, Metadata, ServiceEntry};
+    use crate::config::resource::{Gateway, ServiceEntry};
     use crate::routing::table::{Found, Route};
     use crate::routing::testing::{
         Request, at, destination, exact, on_request, on_uri, operations, prefix, resources, rule, service, text,
@@ -710,7 +742,7 @@ mod tests {
             written.route = vec![entry; destinations];
             let table = one(vec![written]);
             let mut headers = http::HeaderMap::new();
-            targets(&table)[0].request_headers.apply(&mut headers);
+            targets(&table)[0].request_headers.apply_to_request(&mut headers, || panic!("there are no variables"));
             headers["x-a"].to_str().unwrap().to_owned()
         };
         assert_eq!(got(1), "destination");

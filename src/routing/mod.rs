@@ -15,7 +15,9 @@ pub mod redirect;
 mod reference;
 pub mod rewrite;
 pub mod split;
+pub mod sticky;
 pub mod table;
+pub mod template;
 #[cfg(test)]
 mod testing;
 
@@ -25,4 +27,6 @@ pub use policy::{RetryOn, RetryPolicy};
 pub use redirect::{DirectResponse, Redirect};
 pub use rewrite::Matched;
 pub use split::{Entry, Split};
+pub use sticky::{Drawn, Sticky};
 pub use table::{Action, Found, Hosts, Origin, RequestView, Route, RouteTable, Rule, Target};
+pub use template::{Answered, Facts, Kept};

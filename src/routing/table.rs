@@ -14,6 +14,7 @@ use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::{Matched, PathRewrite, path_and_query};
 use super::split::Split;
+use super::sticky::Sticky;
 
 /// What routing may know about a request.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +92,8 @@ pub struct Rule<D> {
     pub origin: Option<Origin>,
     /// What becomes of the request.
     pub action: Action<D>,
+    /// Keeps clients on the destination that they once got; none by default.
+    pub sticky: Option<Sticky>,
     /// Bound of the whole exchange, retries included; none by default.
     pub timeout: Option<Duration>,
     /// When it is tried again.
@@ -142,7 +145,8 @@ impl<D> RouteTable<D> {
         let mut rules = Vec::new();
         for (port, hosts) in &listeners {
             let mut seen = HashSet::new();
-            for route in hosts.virtual_hosts.iter().flat_map(|host| &host.routes) {
+            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
+            for route in routes.chain(&hosts.https_redirect) {
                 // The blocks of one rule stand together, but several virtual hosts may have it.
                 let repeated = rules.last().is_some_and(|(_, last)| Arc::ptr_eq(last, &route.rule));
                 if !repeated && seen.insert(Arc::as_ptr(&route.rule)) {

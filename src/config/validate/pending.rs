@@ -3,6 +3,7 @@
 
 use super::report::{Report, unsupported};
 use crate::config::place::{Place, Spanned};
+use crate::config::resource::Resources;
 use crate::config::resource::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection, TcpPool,
     TrafficPolicy,
@@ -10,14 +11,9 @@ use crate::config::resource::destination_rule::{
 use crate::config::resource::gateway::Gateway;
 use crate::config::resource::service_entry::WorkloadEntry;
 use crate::config::resource::virtual_service::HttpRoute;
-use crate::config::resource::{Metadata, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
-
-/// What of the annotations of a VirtualService.
-const ANNOTATIONS: &[Pending<Metadata>] =
-    &[("`serin.dev/sticky`", |metadata| metadata.annotation("serin.dev/sticky").map(|sticky| sticky.place))];
 
 /// What of a rule of `http`.
 const RULE: &[Pending<HttpRoute>] = &[
@@ -109,7 +105,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
     for resource in &resources.virtual_services {
-        refuse(report, ANNOTATIONS, &resource.metadata);
         for rule in &resource.spec.http {
             refuse(report, RULE, rule);
         }
