@@ -150,8 +150,8 @@ fn blocks(report: &mut Report, policy: &TrafficPolicy) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
     use crate::config::diagnostic::Kind;
+    use crate::config::validate::testing::{alone, findings, resource};
 
     #[test]
     fn what_is_pending_is_refused_and_hides_no_error() {
