@@ -131,7 +131,7 @@ mod tests {
                     redirect: {uri: /x}";
         let found = findings(
             &crate::config::validate::testing::resource("VirtualService", spec),
-            &super::super::testing::alone(),
+            &crate::config::validate::testing::alone(),
         );
         let kinds: Vec<_> = found.iter().filter(|one| one.is_error()).map(|one| one.kind).collect();
         assert!(kinds.iter().all(|kind| *kind == crate::config::diagnostic::Kind::Unsupported), "{found:?}");
