@@ -2,7 +2,6 @@
 //! To put a field in force, delete its line.
 
 use super::report::{Report, unsupported};
-use super::virtual_service::MESH;
 use crate::config::place::{Place, Spanned};
 use crate::config::resource::destination_rule::{
     ClientTls, ClientTlsMode, ConnectionPool, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection, TcpPool,
@@ -10,24 +9,18 @@ use crate::config::resource::destination_rule::{
 };
 use crate::config::resource::gateway::Gateway;
 use crate::config::resource::service_entry::WorkloadEntry;
-use crate::config::resource::virtual_service::{HttpRoute, VirtualService};
+use crate::config::resource::virtual_service::HttpRoute;
 use crate::config::resource::{Metadata, Resource, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
 
-/// What of a VirtualService, besides its rules.
-const VIRTUAL_SERVICE: &[Pending<VirtualService>] =
-    &[("a VirtualService bound to a Gateway", |spec| elsewhere(spec.gateways.iter().flatten()))];
-
-/// What of its annotations.
+/// What of the annotations of a VirtualService.
 const ANNOTATIONS: &[Pending<Metadata>] =
     &[("`serin.dev/sticky`", |metadata| metadata.annotation("serin.dev/sticky").map(|sticky| sticky.place))];
 
 /// What of a rule of `http`.
 const RULE: &[Pending<HttpRoute>] = &[
-    ("`match.gateways`", |rule| elsewhere(rule.matches.iter().flat_map(|block| &block.gateways))),
-    ("`delegate`", |rule| rule.delegate.as_ref().map(|delegate| delegate.place)),
     ("`retries` with attempts", |rule| {
         let retries = rule.retries.as_ref()?;
         retries.attempts.as_ref().filter(|attempts| attempts.value != 0).map(|attempts| attempts.place)
@@ -97,10 +90,6 @@ const ENDPOINT: &[Pending<WorkloadEntry>] = &[("an endpoint on a Unix socket", |
 /// Whole kinds.
 const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
 
-fn elsewhere<'a>(mut gateways: impl Iterator<Item = &'a Spanned<String>>) -> Option<Place> {
-    gateways.find(|gateway| gateway.value != MESH).map(|gateway| gateway.place)
-}
-
 /// A limit that is set: 0 means unset.
 fn limit(value: Option<&Spanned<i64>>) -> Option<Place> {
     value.filter(|value| value.value > 0).map(|value| value.place)
@@ -117,7 +106,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
     for resource in &resources.virtual_services {
-        refuse(report, VIRTUAL_SERVICE, &resource.spec);
         refuse(report, ANNOTATIONS, &resource.metadata);
         for rule in &resource.spec.http {
             refuse(report, RULE, rule);
