@@ -31,6 +31,7 @@ use self::traffic::Seen;
 use super::echo::{self, Behaviour, Latency, Responder};
 use super::values::parse_duration;
 use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
+use crate::config::diagnostic::Severity;
 use crate::config::settings::{Listeners, Settings};
 use crate::telemetry::Buckets;
 
@@ -203,7 +204,7 @@ fn look(running: &Running) -> Look {
     let problems = match on_disk.state {
         OnDiskState::Active => Vec::new(),
         OnDiskState::Rejected | OnDiskState::Missing => {
-            on_disk.errors.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect()
+            on_disk.errors.iter().filter(|one| one.severity == Severity::Error).map(ToString::to_string).collect()
         }
     };
     Look {
