@@ -31,6 +31,8 @@ use self::traffic::Seen;
 use super::echo::{self, Behaviour, Latency, Responder};
 use super::values::parse_duration;
 use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
+use crate::config::diagnostic::Severity;
+use crate::config::render::Entry;
 use crate::config::settings::{Listeners, Settings};
 use crate::telemetry::Buckets;
 
@@ -203,7 +205,8 @@ fn look(running: &Running) -> Look {
     let problems = match on_disk.state {
         OnDiskState::Active => Vec::new(),
         OnDiskState::Rejected | OnDiskState::Missing => {
-            on_disk.errors.iter().filter(|problem| problem.is_error()).map(ToString::to_string).collect()
+            let errors = on_disk.errors.iter().filter(|entry| entry.severity == Severity::Error);
+            errors.map(problem).collect()
         }
     };
     Look {
@@ -213,6 +216,17 @@ fn look(running: &Running) -> Look {
         generation: status.generation,
         problems,
     }
+}
+
+/// What is wrong, in two lines: where and what, and what to do about it.
+fn problem(entry: &Entry) -> String {
+    let place = match (entry.line, entry.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}: ", entry.file),
+        _ if entry.file.is_empty() => String::new(),
+        _ => format!("{}: ", entry.file),
+    };
+    let help = entry.help.as_ref().map_or_else(String::new, |help| format!("\nhelp: {help}"));
+    format!("{place}{}{help}", entry.message)
 }
 
 /// What there is and what to do with it.

@@ -3,6 +3,13 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod canary;
+mod config_fixtures;
+mod config_robust;
 mod demo;
 mod prometheus;
+mod reload;
+mod safe_retry;
 mod start;
+mod support;
+mod truncation;
