@@ -157,10 +157,13 @@ impl Client {
     fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers);
+        }
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
         target.request_headers.apply(&mut parts.headers);
-        if matches!(body, RequestBody::Streaming(..)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        if matches!(body, RequestBody::Streaming(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             // Said outright, because hyper sends no body of unknown length with GET otherwise.
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -280,7 +283,9 @@ impl Journey {
 
 fn forwarded(answer: Answer, deadline: Option<Instant>, record: Record) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
-    let (parts, incoming) = response.into_parts();
+    let (mut parts, incoming) = response.into_parts();
+    // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
+    parts.version = Version::HTTP_11;
     let exchange = Exchange { record, lease, connection, deadline };
     Response::from_parts(parts, ResponseBody::upstream(incoming, exchange))
 }
