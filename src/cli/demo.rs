@@ -54,11 +54,13 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// See a canary release at work: two versions, traffic, the proxy and a live view, from a folder of YAML to edit
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It writes the folder ./serin-demo, starts two small servers (v2 is slower and errs now and then), sends traffic to them
-through the proxy, and shows what each version does. Edit the weights in the folder and save: they are in force at once.
-Ports that other programs use are replaced by free ones; those of the two servers stand in the folder's ServiceEntry.
+It writes the folder ./serin-demo, starts two small servers (v2 is slower and errs
+now and then), sends traffic to them through the proxy, and shows what each
+version does. Edit the weights in the folder and save: they are in force at once.
+Ports that other programs use are replaced by free ones; those of the two servers
+stand in the folder's ServiceEntry.
 
-Exit status: 0 ended by Ctrl-C or --for, 2 could not start.
+Exit status: 0 ended by Ctrl-C or --for, 1 a worker died, 2 could not start.
 
 Example:
   serin demo
