@@ -7,6 +7,7 @@ mod canary;
 mod config_fixtures;
 mod config_robust;
 mod connections;
+mod drain;
 mod http2;
 mod prometheus;
 mod reload;
