@@ -155,7 +155,6 @@ impl Client {
     fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::EXPECT);
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
         }

@@ -91,7 +91,8 @@ impl Watches {
             self.disarm(&path);
         }
         self.failed.retain(|path, _| wanted.contains(path));
-        wanted.into_iter().fold(false, |new, path| self.arm_one(path) || new)
+        let new: Vec<bool> = wanted.into_iter().map(|path| self.arm_one(path)).collect();
+        new.contains(&true)
     }
 
     fn arm_one(&mut self, path: &Path) -> bool {
@@ -203,11 +204,10 @@ mod tests {
         let change = || Ok(event(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
         let rescan = || Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
         let failure = || Err(notify::Error::generic("poll"));
-        let cases: [&[fn() -> notify::Result<Event>]; 3] = [&[change, change], &[rescan], &[failure]];
-        for reported in cases {
+        for reported in [vec![change(), change()], vec![rescan()], vec![failure()]] {
             let (messages, inbox) = sync_channel(1);
             let reports = Reports { messages, lost: Arc::default() };
-            reported.iter().for_each(|report| reports.take(report()));
+            reported.into_iter().for_each(|report| reports.take(report));
             assert!(reports.lost.load(Ordering::Acquire));
             assert!(inbox.try_recv().is_ok(), "the thread is woken");
         }
