@@ -128,7 +128,8 @@ fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
         assert_eq!(post(client, &format!("idle/{number}/before")).unwrap().status(), 200);
     }
     let not_ready = Arc::new(Mutex::new(false));
-    let mut clients: Vec<thread::JoinHandle<Sent>> = (0..4).map(|n| thread::spawn(move || kept_alive(listen, n))).collect();
+    let mut clients: Vec<thread::JoinHandle<Sent>> =
+        (0..4).map(|n| thread::spawn(move || kept_alive(listen, n))).collect();
     clients.extend((0..2).map(|n| thread::spawn(move || streams(listen, n))));
     clients.extend((0..2).map(|n| {
         let until = Arc::clone(&not_ready);
@@ -266,6 +267,18 @@ fn without_a_request_under_way_nothing_is_waited_for() {
     proxy.signal(Signal::INT);
     assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.log());
     assert!(idle.rest().0.is_empty());
+}
+
+/// Browsers open connections in advance.
+#[test]
+fn a_connection_that_never_said_a_word_is_not_waited_for() {
+    let (upstream, _go) = upstream();
+    let mut proxy = Proxy::with(&Config::single(&[upstream.port]), &["--header-timeout", "1h"]);
+    let mut mute = proxy.client();
+    assert_eq!(proxy.client().get("/").status(), 200);
+    proxy.signal(Signal::INT);
+    assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.log());
+    assert!(mute.rest().0.is_empty());
 }
 
 #[test]
