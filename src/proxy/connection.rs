@@ -63,7 +63,7 @@ async fn serve_as(
     let protocol = match until_expired(&state, io.detect()).await {
         Ok(Ok(Some(protocol))) => protocol,
         Ok(Ok(None) | Err(_)) => return,
-        Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
+        Err(Expired::Head) if io.has_read() => return refuse_head(&worker, io).await,
         Err(_) => return,
     };
     let client =
@@ -116,7 +116,7 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
         }
         Err(Expired::Head) => {
             if let Some(parts) = server.into_parts() {
-                refuse_head(parts.io.into_inner()).await;
+                refuse_head(&worker, parts.io.into_inner()).await;
             }
         }
         Ok(_) | Err(_) => {}
@@ -168,7 +168,8 @@ pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Futu
 }
 
 /// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
-async fn refuse_head(mut io: ClientIo<TcpStream>) {
+async fn refuse_head(worker: &Worker, mut io: ClientIo<TcpStream>) {
+    worker.count_slow();
     if io.write_all(HEAD_TIMEOUT).await.is_ok() {
         let _ = io.shutdown().await;
     }

@@ -215,12 +215,20 @@ impl Worker {
 
     /// A request that hyper refused before it reached the handler.
     pub fn count_malformed(&self, error: &hyper::Error) {
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        self.count_refused(if error.is_parse_too_large() { 431 } else { 400 }, Flag::DPE);
+    }
+
+    /// A request whose head did not arrive in time.
+    pub fn count_slow(&self) {
+        self.count_refused(408, Flag::SI);
+    }
+
+    fn count_refused(&self, status: u16, flag: Flag) {
         let unknown = Method::from_bytes(b"_OTHER").unwrap_or_default();
         let finished = Finished {
             method: &unknown,
             status,
-            flag: Some(Flag::DPE),
+            flag: Some(flag),
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,

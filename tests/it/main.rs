@@ -9,6 +9,7 @@ mod config_robust;
 mod connections;
 mod drain;
 mod http2;
+mod limits;
 mod prometheus;
 mod reload;
 mod safe_retry;
