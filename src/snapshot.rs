@@ -14,8 +14,8 @@ use crate::config::resource::destination_rule::SimpleLb;
 use crate::config::services::{Address, Service, Services};
 use crate::config::settings::Settings;
 use crate::config::traffic::{Policy, Traffic};
-use crate::routing::{self, Action, RouteTable, Wanted};
-use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, RouteMetrics, SnapshotToken};
+use crate::routing::{self, Action, RouteTable, Rule, Wanted};
+use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
 use crate::upstream::cluster::ClusterPolicy;
 use crate::upstream::{Balance, Cluster, ClusterSpec, EndpointSpec, Registry, Target};
 
@@ -40,6 +40,7 @@ pub struct Snapshot {
     pub generation: u64,
     /// The decision.
     pub routes: RouteTable<Destination>,
+    answers: Vec<Option<Arc<RouteMetrics>>>,
     clusters: Vec<Arc<Cluster>>,
     versions: Vec<Arc<DestinationMetrics>>,
     endpoints: Mutex<Vec<Arc<EndpointMetrics>>>,
@@ -50,6 +51,11 @@ impl Snapshot {
     /// Every cluster, once.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
         &self.clusters
+    }
+
+    /// The counters of a rule of this snapshot that answers by itself; `None` for one that forwards.
+    pub fn answering(&self, rule: &Rule<Destination>) -> Option<&Arc<RouteMetrics>> {
+        self.answers.get(rule.number)?.as_ref()
     }
 
     /// Counts connections and looks at endpoints, for the gauges that are about to be shown.
@@ -133,10 +139,23 @@ impl Builder {
             any_host: !self.settings.strict_hosts && resources.virtual_services.len() == 1,
         };
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
+        let answers = self.answers(&routes);
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
         let (clusters, versions) = clusters.known.into_values().map(version).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
-        Snapshot { generation, routes, clusters, versions, endpoints, _alive }
+        Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive }
+    }
+
+    /// The counters of every rule that answers by itself, at the rule's number.
+    fn answers(&self, routes: &RouteTable<Destination>) -> Vec<Option<Arc<RouteMetrics>>> {
+        let mut answers = Vec::new();
+        for (_, rule) in routes.rules() {
+            if let Action::Redirect(_) | Action::Respond(_) = rule.action {
+                answers.resize(answers.len().max(rule.number + 1), None);
+                answers[rule.number] = Some(self.metrics.route(&rule.label, NONE, NONE));
+            }
+        }
+        answers
     }
 
     /// A snapshot without a route: what is in force before the first configuration.
@@ -244,4 +263,46 @@ fn policy(written: Policy<'_>) -> ClusterPolicy {
         policy.idle_timeout = Duration::MAX;
     }
     policy
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::load::{Source, parse};
+    use crate::telemetry::Buckets;
+
+    const RULES: &str = r#"
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop]
+  http:
+  - name: moved
+    match: [{uri: {prefix: /old}}, {uri: {prefix: /older}}]
+    redirect: {uri: /new}
+  - match: [{uri: {prefix: /teapot}}]
+    directResponse: {status: 418}
+  - route: [{destination: {host: shop}}]
+"#;
+
+    #[test]
+    fn a_rule_that_answers_by_itself_counts_under_its_own_name() {
+        let metrics = Metrics::new(1, Buckets::Fine);
+        let registry = Arc::new(Registry::new(1));
+        let settings = Settings { mesh_ports: vec![80, 81], ..Settings::default() };
+        let builder = Builder { settings, registry, metrics: metrics.clone() };
+        let loaded = parse(vec![Source { path: PathBuf::from("shop.yaml"), text: RULES.into() }]);
+        let snapshot = builder.build(&loaded.resources, &|_| String::new(), 1);
+        let labels = snapshot.routes.rules().map(|(_, rule)| {
+            let counters = snapshot.answering(rule)?;
+            assert_eq!((counters.destination().app(), counters.destination().version()), (NONE, NONE));
+            Some(counters.route().to_owned())
+        });
+        let labels: Vec<_> = labels.collect();
+        let wanted = [Some("moved".to_owned()), Some("shop/1".to_owned()), None];
+        assert_eq!(labels, [wanted.clone(), wanted].concat());
+    }
 }

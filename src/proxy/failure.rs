@@ -18,6 +18,9 @@ pub enum Failure {
     /// The request target is longer than we take.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// A transfer coding other than chunked.
+    #[error("the transfer coding of the request is not known")]
+    UnknownCoding,
     /// A method that a gateway does not forward (CONNECT, TRACE).
     #[error("this method is not forwarded")]
     MethodRefused,
@@ -81,6 +84,7 @@ impl Failure {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
             Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
@@ -95,7 +99,11 @@ impl Failure {
     /// Envoy's letters for it.
     pub fn flag(&self) -> Flag {
         match self {
-            Self::BadRequest(_) | Self::TargetTooLong | Self::MethodRefused | Self::BodyBroken => Flag::DPE,
+            Self::BadRequest(_)
+            | Self::TargetTooLong
+            | Self::UnknownCoding
+            | Self::MethodRefused
+            | Self::BodyBroken => Flag::DPE,
             Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
@@ -113,6 +121,7 @@ impl Failure {
         match self {
             Self::BadRequest(_)
             | Self::TargetTooLong
+            | Self::UnknownCoding
             | Self::BodyBroken
             | Self::ClientGone
             | Self::BodyTimeout => "http_request_error",
@@ -141,7 +150,17 @@ impl Failure {
 
     /// Whether the connection to the client can serve nothing after this.
     pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::ClientGone | Self::Stalled)
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::TargetTooLong
+                | Self::UnknownCoding
+                | Self::MethodRefused
+                | Self::BodyTimeout
+                | Self::BodyBroken
+                | Self::ClientGone
+                | Self::Stalled
+        )
     }
 }
 

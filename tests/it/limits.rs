@@ -13,16 +13,8 @@ use super::support::upstream::{Script, Upstream, answer};
 use super::support::wire::{End, Wire};
 use super::support::{eventually, h2};
 
-const SHORT_TIMEOUTS: [&str; 8] = [
-    "--header-timeout",
-    "1s",
-    "--body-timeout",
-    "1s",
-    "--keepalive-timeout",
-    "1s",
-    "--stream-idle-timeout",
-    "1s",
-];
+const SHORT_TIMEOUTS: [&str; 8] =
+    ["--header-timeout", "1s", "--body-timeout", "1s", "--keepalive-timeout", "1s", "--stream-idle-timeout", "1s"];
 
 /// Only the limit of this name is short.
 fn with_limit(config: &Config, name: &str) -> Proxy {
