@@ -7,7 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::telemetry::Flag;
-use crate::upstream::{ConnectError, NoHealthyUpstream};
+use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -30,9 +30,12 @@ pub enum Failure {
     /// The destination has no endpoint.
     #[error("no healthy endpoint")]
     NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// The destination has as much to do as its limits allow.
+    #[error("too many requests or connections at once")]
+    Overloaded(#[from] Overloaded),
     /// No connection to the endpoint.
     #[error("cannot connect to the endpoint")]
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
     /// The endpoint closed the connection before it answered.
     #[error("the endpoint closed the connection before it answered")]
     Closed,
@@ -76,7 +79,7 @@ impl Failure {
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
+            Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Protocol => StatusCode::BAD_GATEWAY,
@@ -91,6 +94,7 @@ impl Failure {
             Self::BadRequest(_) | Self::TargetTooLong | Self::MethodRefused | Self::BodyBroken => Flag::DPE,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
+            Self::Overloaded(_) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -109,7 +113,8 @@ impl Failure {
             Self::NoHealthyUpstream(_) => "destination_unavailable",
             Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
             Self::Connect(ConnectError::Unresolved) => "dns_error",
-            Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
             Self::Connect(_) => "connection_refused",
             Self::Closed | Self::Reset => "connection_terminated",
             Self::Protocol => "http_protocol_error",
@@ -130,6 +135,24 @@ impl Failure {
     /// Whether the connection to the client can serve nothing after this.
     pub fn ends_connection(&self) -> bool {
         matches!(self, Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::Stalled)
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::NoHealthyUpstream(none) => Self::NoHealthyUpstream(none),
+            Unavailable::Overloaded(overloaded) => Self::Overloaded(overloaded),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            error => Self::Connect(error),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod http_route;
 mod l4_route;
 mod load_balancer;
 mod mirror;
+mod outlier;
 mod pending;
 mod reachability;
 mod references;
@@ -62,6 +63,7 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         references::check(&mut report, resources, settings);
         conflicts::check(&mut report, resources);
         gateways::check(&mut report, resources);
+        outlier::check(&mut report, resources, settings);
     }
     pending::check(&mut report, resources);
     report.sorted()
