@@ -1,5 +1,6 @@
 //! The configuration of every proxy, and of the upstream. All do the same: 90 of 100 requests to `v1`, 10 to `v2`, chosen
 //! anew for each request, over connections that are kept, without an access log and without limits that a load would meet.
+//! Where a proxy's buffers are small by default they are 64 KiB here, with which each does best at large bodies.
 
 use std::fmt::Write;
 use std::fs;
@@ -58,8 +59,10 @@ http {{
     )
 }
 
-/// The upstream: `v1` and `v2` on ports of their own, and its counters on a third.
+/// The upstream: `v1` and `v2` on ports of their own, and its counters on a third. An upload is read to its end before it is
+/// answered, as a service does: `mirror` reads it, and the file is there for the method to be refused on.
 pub(crate) fn nginx_upstream(folder: &Path, ports: [u16; 2], status: u16) -> String {
+    let place = folder.display();
     let mut servers = format!("  server {{ listen 127.0.0.1:{status}; location / {{ stub_status; }} }}\n");
     for (port, version) in ports.into_iter().zip(["v1", "v2"]) {
         let _ = write!(
@@ -68,17 +71,18 @@ pub(crate) fn nginx_upstream(folder: &Path, ports: [u16; 2], status: u16) -> Str
     listen 127.0.0.1:{port};
     add_header x-version {version};
     location = /small {{ return 200 \"{SMALL}\"; }}
-    location = /upload {{ return 200 \"got it\\n\"; }}
-    location / {{ root {}; }}
+    location = /upload {{ mirror /nothing; client_body_buffer_size 2m; error_page 405 =200 /done; root {place}; }}
+    location = /done {{ return 200 \"got it\\n\"; }}
+    location = /nothing {{ internal; return 204; }}
+    location / {{ root {place}; }}
   }}
-",
-            folder.display()
+"
         );
     }
     nginx(folder, &format!("  sendfile on;\n  open_file_cache max=16;\n{servers}"))
 }
 
-/// nginx as a proxy. Bodies never go through files, which its defaults would do with large ones.
+/// nginx as a proxy. Bodies never go through files, as large ones would by default.
 pub(crate) fn nginx_proxy(folder: &Path, ports: Ports, upstream: [u16; 2]) -> String {
     let Ports { http1, http2, .. } = ports;
     let [v1, v2] = upstream;
@@ -94,6 +98,10 @@ pub(crate) fn nginx_proxy(folder: &Path, ports: Ports, upstream: [u16; 2]) -> St
       proxy_http_version 1.1;
       proxy_set_header Connection \"\";
       proxy_request_buffering off;
+      client_body_buffer_size 64k;
+      proxy_buffer_size 16k;
+      proxy_buffers 8 64k;
+      proxy_busy_buffers_size 128k;
       proxy_max_temp_file_size 0;
     }}
   }}
@@ -109,6 +117,7 @@ pub(crate) fn haproxy(ports: Ports, upstream: [u16; 2]) -> String {
     format!(
         "global
   nbthread 1
+  tune.bufsize 65536
   maxconn 4096
 defaults
   mode http

@@ -87,8 +87,11 @@ fn measure(options: &Options) -> Result<Report, String> {
 fn measure_work(work: Work, options: &Options, cores: &Cores, running: &[Running]) -> Result<Vec<Row>, String> {
     let taking_part: Vec<&Running> = running.iter().filter(|proxy| proxy.takes_part(work)).collect();
     let mut rows: Vec<Row> = taking_part.iter().map(|proxy| Row::new(work, proxy.name())).collect();
+    let load = |proxy: &Running, duration| {
+        work.load(proxy.port(work), duration, cores).map_err(|error| format!("{}: {error}", proxy.name()))
+    };
     for proxy in &taking_part {
-        work.load(proxy.port(work), Duration::from_secs(1), cores)?;
+        load(proxy, Duration::from_secs(1))?;
     }
     for round in 1..=options.rounds {
         eprintln!("{work}: round {round} of {}", options.rounds);

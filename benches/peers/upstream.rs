@@ -27,7 +27,7 @@ impl Upstream {
         let nginx =
             on_path("nginx").ok_or("the upstream is nginx: install the package nginx-light (Debian) or nginx")?;
         let folder = folder.join("upstream");
-        let files = [("64k", 64 * 1024), ("1m", 1024 * 1024)];
+        let files = [("64k", 64 * 1024), ("1m", 1024 * 1024), ("upload", 1)];
         fs::create_dir(&folder).map_err(|error| format!("cannot make a folder: {error}"))?;
         for (name, length) in files {
             fs::write(folder.join(name), vec![b'x'; length])

@@ -226,4 +226,47 @@ mod tests {
         assert!(write(&path, "old", "new").is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "theirs");
     }
+
+    const RULE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop]
+  http:
+  - route:
+    - {destination: {host: shop, subset: v1}, weight: 90} # stable
+    - {destination: {host: shop, subset: v2}, weight: 10}
+";
+
+    fn command(path: &Path, weights: &[&str]) -> SetWeight {
+        let weights = weights.iter().map(|weight| weight.parse().unwrap()).collect();
+        SetWeight { path: path.to_owned(), weights, route: None, relative_weights: false, json: false }
+    }
+
+    #[test]
+    fn a_file_is_changed_only_if_it_stays_valid() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vs.yaml");
+        fs::write(&path, RULE).unwrap();
+        for wrong in [&["v1=70"][..], &["v1=70", "v2=20"], &["v1=70", "v3=30"]] {
+            assert!(matches!(command(&path, wrong).change(), Err(Refusal::No(_))));
+            assert_eq!(fs::read_to_string(&path).unwrap(), RULE);
+        }
+        let Ok(said) = command(&path, &["v1=70", "v2=30"]).change() else { panic!() };
+        assert!(said.contains(":8: shop/0 v1: 90 -> 70\n") && said.contains(":9: shop/0 v2: 10 -> 30\n"), "{said}");
+        let expected = RULE.replace("90", "70").replace("10}", "30}");
+        assert_eq!(fs::read_to_string(&path).unwrap(), expected);
+        let gone = folder.path().join("gone.yaml");
+        assert!(matches!(command(&gone, &["v1=1"]).change(), Err(Refusal::Unable(_))));
+    }
+
+    #[test]
+    fn a_wrong_sum_may_be_put_right() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vs.yaml");
+        fs::write(&path, RULE.replace("10}", "1}")).unwrap();
+        assert!(command(&path, &["v2=10"]).change().is_ok());
+        assert_eq!(fs::read_to_string(&path).unwrap(), RULE);
+    }
 }

@@ -169,3 +169,109 @@ fn keep_inside(diagnostics: &mut [Diagnostic], sources: &[Source]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: &str = "\
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: shop}
+spec:
+  hosts: [shop]
+  http:
+  - name: a
+    route:
+    - {destination: {host: shop}, weight: 90}
+    - {destination: {host: shop}, weight: 10}
+";
+
+    fn sources(texts: &[&str]) -> Vec<Source> {
+        let name = |index: usize| PathBuf::from(format!("{index}.yaml"));
+        texts.iter().enumerate().map(|(index, text)| Source { path: name(index), text: (*text).into() }).collect()
+    }
+
+    /// Loads, with rules that complain about every weight, about every rule and, if they may, about a reference.
+    fn judged(texts: &[&str]) -> Vec<String> {
+        let read = Read { sources: sources(texts), problems: Vec::new() };
+        let loaded = check(read, |resources, references| {
+            let mut found = Vec::new();
+            for rule in resources.virtual_services.iter().flat_map(|one| &one.spec.http) {
+                found.push(Diagnostic::error(Kind::Value, rule.place, "rule"));
+                let weights = rule.route.iter().filter_map(|entry| entry.weight.as_ref());
+                found.extend(weights.map(|weight| Diagnostic::error(Kind::Value, weight.place, "weight")));
+            }
+            found.extend(
+                references
+                    .then(|| Diagnostic::error(Kind::Reference, Place { line: 1, ..Place::default() }, "reference")),
+            );
+            found
+        });
+        loaded.diagnostics.iter().map(|one| format!("{}:{} {}", one.place.file, one.place.line, one.message)).collect()
+    }
+
+    #[test]
+    fn what_follows_from_a_mistake_is_not_said_again() {
+        assert_eq!(judged(&[RULE]), ["0:1 reference", "0:7 rule", "0:9 weight", "0:10 weight"]);
+        let typo = RULE.replace("weight: 10", "wieght: 10");
+        let two = format!("{typo}{}", &RULE[RULE.find("  - name").unwrap()..]);
+        assert_eq!(
+            judged(&[&two]),
+            [
+                "0:1 reference",
+                "0:10 unknown field `wieght` in an entry of `route`",
+                "0:11 rule",
+                "0:13 weight",
+                "0:14 weight"
+            ]
+        );
+        let misread = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nspec: {hots: a}\n";
+        assert!(!judged(&[RULE, misread]).contains(&"0:1 reference".to_owned()));
+        assert!(!judged(&[RULE, "a: b: c"]).contains(&"0:1 reference".to_owned()));
+        assert!(!judged(&[RULE, ""]).contains(&"0:1 reference".to_owned()));
+    }
+
+    #[test]
+    fn nothing_to_serve_is_an_error() {
+        let messages = |texts: &[&str]| -> Vec<String> {
+            parse(sources(texts)).diagnostics.into_iter().map(|one| one.message).collect()
+        };
+        assert_eq!(messages(&[" \n"]), ["empty file"]);
+        assert_eq!(messages(&["# nothing\n---\n"]), ["no resource that means anything here"]);
+        assert_eq!(messages(&[]), ["no resource that means anything here"]);
+        assert_eq!(messages(&[RULE, "# nothing\n"]), [""; 0]);
+        let many = "  - {redirect: {uri: /}}\n".repeat(MAX_ROUTES + 1);
+        assert_eq!(messages(&[&format!("{}{many}", &RULE[..RULE.find("  - name").unwrap()])]).len(), 1);
+    }
+
+    #[test]
+    fn skipped_kinds_are_noted_once() {
+        let service = "apiVersion: v1\nkind: Service\n---\napiVersion: v1\nkind: Service\n---\n";
+        let loaded = parse(sources(&[RULE, &format!("{service}apiVersion: apps/v1\nkind: Deployment\n")]));
+        assert!(loaded.is_valid());
+        assert_eq!(
+            loaded.notices,
+            [
+                "skipped Deployment (apps): it means nothing here (at 1.yaml:7)",
+                "skipped Service: it means nothing here (2 times, first at 1.yaml:1)",
+            ]
+        );
+    }
+
+    #[test]
+    fn problems_are_sorted_and_inside_the_text() {
+        let loaded = parse(sources(&["a: \"\n", "b: {\n\n\n"]));
+        let places: Vec<_> = loaded.diagnostics.iter().map(|one| (one.place.file, one.place.line)).collect();
+        assert_eq!(places, [(0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn a_place_leads_back_to_its_field() {
+        let loaded = parse(sources(&["---\n", RULE]));
+        let weight = loaded.resources.virtual_services[0].spec.http[0].route[1].weight.as_ref().unwrap();
+        assert_eq!(loaded.path_of(weight.place).unwrap(), "spec.http[0].route[1].weight");
+        assert_eq!(loaded.path_of(Place { column: 1, ..weight.place }), None);
+        assert_eq!(loaded.short_hash().len(), 12);
+    }
+}

@@ -10,6 +10,7 @@ pub mod names;
 mod path;
 pub mod place;
 pub mod quick;
+pub mod re2;
 pub mod render;
 pub mod resource;
 pub mod services;

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 const SERVICE: &str = "service";
 
 /// The VirtualService, DestinationRule and ServiceEntry for these upstreams (version and `ADDR:PORT`) and this split (version and
-/// weight). Without a split, or for versions it leaves out, see the error; a single upstream takes everything.
+/// weight; what it leaves out gets 0). A single upstream needs no split. The error says what is wrong with the arguments.
 pub fn yaml(upstreams: &[(String, String)], split: &[(String, u32)]) -> Result<String, String> {
     if upstreams.is_empty() {
         return Err("name at least one upstream: `--upstream v1=localhost:8081`".to_owned());

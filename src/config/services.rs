@@ -1,9 +1,10 @@
 //! The registry: which services exist and where their endpoints are, from ServiceEntry, WorkloadEntry and `--endpoint`.
 //! It answers what was declared; it neither resolves names nor judges what it finds (`validate` does).
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
+
+use foldhash::HashMap;
 
 use super::names;
 use super::place::{Place, Spanned};
@@ -167,7 +168,9 @@ impl Services {
                     service.ports.push(port.clone());
                 }
             }
-            service.endpoints.extend(spec.endpoints.iter().map(|endpoint| from_workload(endpoint, None)));
+            // One without an address, in another network, cannot be reached from here.
+            let reachable = spec.endpoints.iter().filter(|endpoint| !endpoint.address.is_empty());
+            service.endpoints.extend(reachable.map(|endpoint| from_workload(endpoint, None)));
             if let Some(selector) = &spec.workload_selector {
                 service.endpoints.extend(workloads.select(&entry.metadata.namespace, selector));
             }
@@ -265,8 +268,8 @@ struct Workloads<'a> {
 
 impl<'a> Workloads<'a> {
     fn new(entries: &'a [Resource<WorkloadEntry>]) -> Self {
-        let mut by_label: HashMap<_, Vec<_>> = HashMap::new();
-        for entry in entries {
+        let mut by_label: HashMap<_, Vec<_>> = HashMap::default();
+        for entry in entries.iter().filter(|entry| !entry.spec.address.is_empty()) {
             for (key, value) in labels(entry) {
                 let namespace = entry.metadata.namespace.as_str();
                 by_label.entry((namespace, key.as_str(), value.as_str())).or_default().push(entry);

@@ -1,7 +1,7 @@
 //! The DestinationRules of a host, merged as Istio merges them: which subsets it has, and which policy is in force for a port
 //! and a subset. It looks up; it does not judge.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::names;
 use super::place::Spanned;
@@ -70,9 +70,11 @@ impl<'a> Traffic<'a> {
     /// longest wildcard that covers it.
     pub fn rules(&self, host: &str, namespace: &str) -> &[&'a Resource<DestinationRule>] {
         let host = names::canonical(host);
+        if let Some(rules) = self.exact.get(host.as_ref()) {
+            return rules;
+        }
         let expanded = names::expand(&host, namespace);
-        let exact = self.exact.get(host.as_ref()).or_else(|| self.exact.get(expanded.as_deref()?));
-        if let Some(rules) = exact {
+        if let Some(rules) = expanded.as_ref().and_then(|long| self.exact.get(long)) {
             return rules;
         }
         // `*.a.com` asks for itself, too: a destination may name a wildcard service.

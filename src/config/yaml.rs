@@ -22,7 +22,7 @@ const MAX_NODES: usize = 4_000_000;
 const MAX_ALIASES: usize = 1_000;
 const MAX_ALIASED_NODES: usize = 200_000;
 /// How many commas and opening brackets a file may have: the parser keeps a whole flow collection in memory.
-const MAX_FLOW: usize = 500_000;
+const MAX_FLOW: usize = 300_000;
 /// After so many broken documents a file is given up.
 const MAX_BROKEN: usize = 20;
 
@@ -456,6 +456,9 @@ fn explain(info: &str) -> (String, &'static str) {
         }
         "did not find expected key" | "simple key expected" | "simple key expect ':'" => {
             "check the indentation of this line and of those above it, and that each field has its `:`"
+        }
+        "found unexpected document indicator" | "found unexpected end of stream" => {
+            "a quote or a bracket is not closed"
         }
         "did not find expected '-' indicator" => "the entries of a list must be indented alike",
         "found unknown anchor" => "an alias stands for a value written before it in the same document",

@@ -8,6 +8,7 @@ mod settle;
 mod watches;
 mod way;
 
+use std::collections::HashSet;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
@@ -17,11 +18,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use self::settle::{Next, Settle};
+use self::settle::{Next, Settle, Sign};
 use self::watches::{Make, Message, Reports, Watches};
 use self::way::Ways;
 use super::Trigger;
 use super::publisher::{Inputs, Publisher};
+use crate::config::load::Read;
 
 /// Events that wait for the thread; more than this at once are answered with a look at everything.
 const BACKLOG: usize = 4096;
@@ -120,6 +122,8 @@ struct Watch {
     watches: Option<Watches>,
     ways: Ways,
     settle: Settle,
+    /// Files that others were renamed over since the last check: the end of the old one is still to be reported.
+    renamed: HashSet<PathBuf>,
     trigger: Trigger,
     /// When the first event of the change at hand was taken from the channel.
     noticed: Option<Instant>,
@@ -145,6 +149,7 @@ impl Watch {
             watches: None,
             ways: Ways::default(),
             settle: Settle::default(),
+            renamed: HashSet::new(),
             trigger: Trigger::Poll,
             noticed: None,
             stopped: false,
@@ -155,7 +160,7 @@ impl Watch {
     /// Begins to watch, and doubts what was read before.
     fn begin(&mut self) {
         self.rebuild();
-        if self.publisher.read().hash() != self.publisher.last_hash() {
+        if self.is_news() {
             self.settle.suspect();
         }
     }
@@ -221,7 +226,7 @@ impl Watch {
         // `Both` repeats what two events said before.
         let repeated = event.paths.len() > 1;
         for path in event.paths.iter().filter(|path| !repeated && self.ways.matter(path)) {
-            self.settle.sign(path, watches::sign(event, path), now);
+            self.settle.sign(path, watches::sign(event, path, &mut self.renamed), now);
             matters = true;
         }
         if matters {
@@ -249,13 +254,30 @@ impl Watch {
             return;
         }
         let started = self.noticed.unwrap_or_else(Instant::now);
+        let publisher = self.publisher.clone();
+        let mut turn = publisher.turn();
         self.settle.begin();
-        let read = self.publisher.read();
+        let read = turn.read();
         self.catch_up(inbox);
+        self.doubt_empty(&read);
         if self.settle.confirm() {
-            self.publisher.apply(read, self.trigger, started);
+            turn.apply(read, self.trigger, started);
             self.report_health();
             self.rest();
+        }
+    }
+
+    /// A file that is empty or gone is about to be written, more likely than not. The kernel shows that some time before it
+    /// reports it.
+    fn doubt_empty(&mut self, read: &Read) {
+        let now = self.began.elapsed();
+        for source in read.sources.iter().filter(|source| source.text.is_empty()) {
+            let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
+            let real = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
+                (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
+                _ => Err(error),
+            });
+            self.settle.sign(&real.unwrap_or(path), Sign::Unfinished, now);
         }
     }
 
@@ -267,14 +289,16 @@ impl Watch {
             return;
         }
         let started = Instant::now();
-        let read = self.publisher.read();
+        let publisher = self.publisher.clone();
+        let mut turn = publisher.turn();
+        let read = turn.read();
         let hash = read.hash();
         if !self.settle.compare(&hash, self.began.elapsed()) {
             return;
         }
         // A look that was nobody's wish is only worth a word if it found something.
         if self.trigger == Trigger::Watch || hash != self.publisher.last_hash() {
-            self.publisher.apply(read, self.trigger, self.noticed.unwrap_or(started));
+            turn.apply(read, self.trigger, self.noticed.unwrap_or(started));
         }
         self.report_health();
         self.rest();
@@ -283,6 +307,7 @@ impl Watch {
     /// What was noticed is dealt with, but for what came meanwhile.
     fn rest(&mut self) {
         let more = self.settle.is_changed();
+        self.renamed.clear();
         self.trigger = if more { Trigger::Watch } else { Trigger::Poll };
         self.noticed = more.then(Instant::now);
     }
@@ -295,11 +320,16 @@ impl Watch {
         }
         self.arm();
         self.catch_up(inbox);
-        let differs = before != self.ways.marks || (hash && self.publisher.read().hash() != self.publisher.last_hash());
+        let differs = before != self.ways.marks || (hash && self.is_news());
         if differs && !self.settle.is_changed() {
             self.settle.suspect();
         }
         self.report_health();
+    }
+
+    /// Whether the content is another than that which was last looked at.
+    fn is_news(&self) -> bool {
+        self.publisher.turn().read().hash() != self.publisher.last_hash()
     }
 
     /// A new watcher, or none if there is none to be had.

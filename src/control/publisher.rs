@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::diagnostic::{Diagnostic, Kind, Severity};
 use crate::config::load::{self, Loaded, Read, Source};
-use crate::config::place::Place;
+use crate::config::render::{self, Entry};
 use crate::config::settings::Settings;
 use crate::telemetry::{Metrics, ReloadResult};
 
 use super::Trigger;
 use super::changes::{self, Weights};
-use super::status::{self, OnDisk, OnDiskState, Problem, Rejection, Status};
+use super::status::{self, OnDisk, OnDiskState, Rejection, Status};
 
 /// Builds what serves a valid configuration under this generation and puts it in force with one swap; or refuses it,
 /// because a port is taken, say, and leaves everything as it was.
@@ -84,7 +84,7 @@ struct Active {
     hash: String,
     since: String,
     sources: Vec<PathBuf>,
-    warnings: Vec<Problem>,
+    warnings: Vec<Entry>,
     weights: Weights,
 }
 
@@ -98,29 +98,23 @@ impl Publisher {
 
     /// The first load. The same as [`reload`](Self::reload), but it answers to no trigger and is not counted as one.
     pub fn start(&self) -> Outcome {
-        self.change(self.read(), None, Instant::now())
+        let mut turn = self.turn();
+        let read = turn.read();
+        turn.change(read, None, Instant::now())
     }
 
     /// Reads all inputs and puts them in force if they are new and valid. Returns when the result holds.
     pub fn reload(&self, trigger: Trigger) -> Outcome {
         let started = Instant::now();
-        self.change(self.read(), Some(trigger), started)
+        let mut turn = self.turn();
+        let read = turn.read();
+        turn.change(read, Some(trigger), started)
     }
 
-    /// Reads all inputs and changes nothing.
-    pub(super) fn read(&self) -> Read {
-        match &self.shared.inputs {
-            Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
-            Inputs::Text(text) => {
-                let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
-                Read { sources: vec![source], problems: Vec::new() }
-            }
-        }
-    }
-
-    /// The second half of [`reload`](Self::reload), for who has to look at what was read before it may count.
-    pub(super) fn apply(&self, read: Read, trigger: Trigger, started: Instant) -> Outcome {
-        self.change(read, Some(trigger), started)
+    /// Waits until it is the caller's turn. What is read in one turn and put in force in another could be older than what was
+    /// put in force between them.
+    pub(super) fn turn(&self) -> Turn<'_> {
+        Turn { shared: &self.shared, writer: lock(&self.shared.writer) }
     }
 
     /// The hash of what was last looked at, in force or not.
@@ -142,19 +136,43 @@ impl Publisher {
     pub fn status(&self) -> Arc<Status> {
         Arc::clone(&lock(&self.shared.status))
     }
+}
 
-    fn change(&self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
-        let mut writer = lock(&self.shared.writer);
+/// The right to change what is in force, for as long as it is held.
+pub(super) struct Turn<'a> {
+    shared: &'a Shared,
+    writer: MutexGuard<'a, Writer>,
+}
+
+impl Turn<'_> {
+    /// Reads all inputs and changes nothing.
+    pub(super) fn read(&self) -> Read {
+        match &self.shared.inputs {
+            Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
+            Inputs::Text(text) => {
+                let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
+                Read { sources: vec![source], problems: Vec::new() }
+            }
+        }
+    }
+
+    /// Puts what was read in this turn in force, if it is new and valid. `started` is when the change was noticed.
+    pub(super) fn apply(&mut self, read: Read, trigger: Trigger, started: Instant) -> Outcome {
+        self.change(read, Some(trigger), started)
+    }
+
+    fn change(&mut self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
         let hash = read.hash();
+        let writer = &mut *self.writer;
         let outcome = if writer.active.as_ref().is_some_and(|active| active.hash == hash) {
             if writer.rejected.take().is_some() {
                 tracing::info!(generation = writer.generation, "the configuration on disk is the one in force again");
             }
             Outcome::Unchanged { generation: writer.generation }
         } else {
-            self.replace(&mut writer, read, hash)
+            self.replace(read, hash)
         };
-        *lock(&self.shared.status) = Arc::new(writer.status());
+        *lock(&self.shared.status) = Arc::new(self.writer.status());
         if let Some(trigger) = trigger {
             self.shared.metrics.reloads().looked(outcome.result(), trigger, started.elapsed());
         }
@@ -162,12 +180,14 @@ impl Publisher {
     }
 
     /// Loads what is new and puts it in force, or keeps what is there.
-    fn replace(&self, writer: &mut Writer, read: Read, hash: String) -> Outcome {
-        let generation = writer.generation + 1;
+    fn replace(&mut self, read: Read, hash: String) -> Outcome {
+        let generation = self.writer.generation + 1;
         let sources: Vec<PathBuf> = read.sources.iter().map(|source| source.path.clone()).collect();
         // A mistake of this program in reading one file must not end a proxy that serves another.
         let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation)));
-        let rejected = |problems| Rejection { hash: hash.clone(), missing: self.missing(), problems };
+        let missing = self.missing();
+        let rejected = |(problems, text)| Rejection { hash: hash.clone(), missing, problems, text };
+        let writer = &mut *self.writer;
         match attempt {
             Ok(Ok((warnings, weights))) => {
                 let changed = writer.active.as_ref().map(|before| changes::between(&before.weights, &weights));
@@ -181,26 +201,28 @@ impl Publisher {
                 Outcome::Applied { generation }
             }
             Ok(Err(problems)) => writer.reject(rejected(problems)),
-            Err(_) => {
-                let place = Place { file: u32::MAX, ..Place::default() };
-                let fault = Diagnostic::error(Kind::Value, place, "this configuration makes serin fail")
-                    .help("this is a mistake in serin, not in the file: please report it with the file");
-                writer.reject(rejected(vec![Problem::without_place(&fault)]))
-            }
+            Err(_) => writer.reject(rejected(mistake())),
         }
     }
 
     /// The warnings and the weights of what is in force now, or everything that speaks against it.
-    fn attempt(&self, read: Read, generation: u64) -> Result<(Vec<Problem>, Weights), Vec<Problem>> {
-        let loaded = load::load(read, &self.shared.settings);
-        if !loaded.is_valid() {
-            return Err(status::problems(&loaded, &[]));
+    fn attempt(&self, read: Read, generation: u64) -> Result<(Vec<Entry>, Weights), Problems> {
+        let mut loaded = load::load(read, &self.shared.settings);
+        let installed = loaded.is_valid() && {
+            let refused = (self.shared.install)(&loaded, generation).err();
+            let installed = refused.is_none();
+            loaded.diagnostics.extend(refused.into_iter().flatten());
+            installed
+        };
+        let (entries, text) = (render::entries(&loaded), render::text(&loaded, false));
+        if !installed {
+            return Err((entries, text));
         }
-        (self.shared.install)(&loaded, generation).map_err(|refused| status::problems(&loaded, &refused))?;
         loaded.notices.iter().for_each(|notice| tracing::info!("{notice}"));
-        let warnings = status::problems(&loaded, &[]);
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        Ok((warnings, changes::weights(&loaded.resources)))
+        if !entries.is_empty() {
+            tracing::warn!("the configuration has warnings:\n{}", text.trim_end());
+        }
+        Ok((entries, changes::weights(&loaded.resources)))
     }
 
     fn missing(&self) -> bool {
@@ -211,19 +233,34 @@ impl Publisher {
     }
 }
 
+/// What is wrong, for programs and for people.
+type Problems = (Vec<Entry>, String);
+
+/// What is said when reading or building a configuration fails as it never should.
+fn mistake() -> Problems {
+    let entry = Entry {
+        severity: Severity::Error,
+        kind: Kind::Value,
+        code: None,
+        file: String::new(),
+        line: None,
+        column: None,
+        path: String::new(),
+        message: "this configuration makes serin fail".to_owned(),
+        help: Some("this is a mistake in serin, not in the file: please report it with the file".to_owned()),
+    };
+    let text = format!("error: {}\n  = help: {}\n", entry.message, entry.help.as_deref().unwrap_or_default());
+    (vec![entry], text)
+}
+
 impl Writer {
     fn reject(&mut self, rejection: Rejection) -> Outcome {
         let generation = self.generation;
         if self.rejected.as_deref() != Some(&rejection) {
-            for problem in &rejection.problems {
-                match problem.is_error() {
-                    true => tracing::error!("{problem}"),
-                    false => tracing::warn!("{problem}"),
-                }
-            }
+            let text = rejection.text.trim_end();
             match generation {
-                0 => tracing::error!("no configuration in force"),
-                _ => tracing::error!(generation, "configuration rejected: the one in force stays"),
+                0 => tracing::error!("no configuration in force: what is there is rejected\n{text}"),
+                _ => tracing::error!(generation, "configuration rejected, the one in force stays\n{text}"),
             }
             self.rejected = Some(Arc::new(rejection));
         }
@@ -282,3 +319,6 @@ impl fmt::Debug for Publisher {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests;

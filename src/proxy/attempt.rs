@@ -46,7 +46,7 @@ pub(super) struct Attempts<'r> {
 
 enum Step {
     Answered(Box<Answer>),
-    Again(Parts, RequestBody),
+    Again(Box<Parts>, RequestBody),
     Failed(Failure),
 }
 
@@ -57,11 +57,11 @@ impl<'r> Attempts<'r> {
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
-    pub(super) async fn run(mut self, mut parts: Parts, mut body: RequestBody) -> Result<Answer, Failure> {
+    pub(super) async fn run(mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
         loop {
             let (lease, connection, reused) = self.connect(&parts.headers).await?;
             match self.send(lease, connection, reused, parts, body).await {
-                Step::Answered(answer) => return Ok(*answer),
+                Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
                 Step::Failed(failure) => return Err(failure),
             }
@@ -79,9 +79,10 @@ impl<'r> Attempts<'r> {
                     return Err(none.into());
                 }
             };
+            // Rare paths are boxed: they are large beside what a request on a kept connection needs.
             match cluster.connection(&lease, self.worker.index(), headers).await {
                 Ok((connection, reused)) => return Ok((lease, connection, reused)),
-                Err(error) => self.connect_failed(&lease, error).await?,
+                Err(error) => Box::pin(self.connect_failed(&lease, error)).await?,
             }
         }
     }
@@ -117,13 +118,13 @@ impl<'r> Attempts<'r> {
         lease: Lease,
         mut connection: Connection,
         reused: bool,
-        parts: Parts,
+        parts: Box<Parts>,
         body: RequestBody,
     ) -> Step {
         let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
         let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
         let sent = Instant::now();
-        match connection.send(Request::from_parts(parts, body)).await {
+        match connection.send(Request::from_parts(*parts, body)).await {
             Ok(response) => {
                 let shard = self.worker.shard();
                 let metrics = self.destination.metrics.destination();
@@ -150,7 +151,7 @@ impl<'r> Attempts<'r> {
                         self.retries += 1;
                     }
                     let (parts, body) = request.into_parts();
-                    return Step::Again(parts, body);
+                    return Step::Again(Box::new(parts), body);
                 }
                 match spare {
                     Some(parts) if matches!(failure, Failure::Closed | Failure::Reset) => {

@@ -77,7 +77,7 @@ impl ResponseBody {
         match self.0 {
             Kind::Own(full, _) => {
                 if full.is_end_stream() {
-                    record.finish();
+                    record.finish(Instant::now());
                     return Self(Kind::Own(full, None));
                 }
                 record.bytes_out = full.size_hint().exact().unwrap_or(0);
@@ -136,19 +136,20 @@ impl UpstreamBody {
 
     fn complete(&mut self) {
         if let Some(Exchange { record, lease, connection, .. }) = self.exchange.take() {
+            let now = Instant::now();
             if let Some(connection) = connection
                 && record.upload_is_finished()
             {
-                lease.endpoint().pool(record.worker().index()).put(connection, Instant::now());
+                lease.endpoint().pool(record.worker().index()).put(connection, now);
             }
-            record.finish();
+            record.finish(now);
         }
     }
 
     fn give_up(&mut self, flag: Flag) {
         if let Some(Exchange { mut record, .. }) = self.exchange.take() {
             record.flag = Some(flag);
-            record.finish();
+            record.finish(Instant::now());
         }
     }
 }
@@ -162,7 +163,7 @@ impl Body for ResponseBody {
             Kind::Own(full, record) => {
                 let frame = ready!(Pin::new(full).poll_frame(cx));
                 if let Some(record) = record.take() {
-                    record.finish();
+                    record.finish(Instant::now());
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }

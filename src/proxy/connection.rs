@@ -89,6 +89,11 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
     .await;
     match ended {
         Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => worker.count_malformed(&error),
+        Ok(Err(error)) if error.is_user() && state.is_http10() => {
+            if let Some(parts) = server.into_parts() {
+                parts.io.into_inner().reset();
+            }
+        }
         Err(Expired::Head) => {
             if let Some(parts) = server.into_parts() {
                 refuse_head(parts.io.into_inner()).await;

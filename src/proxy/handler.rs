@@ -2,9 +2,9 @@
 //! answer, which tells the metrics when it ends.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::uri::PathAndQuery;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempt::{Answer, Attempts};
 use super::body::{Exchange, ResponseBody};
@@ -46,8 +46,11 @@ impl Client {
     /// Answers one request. Never fails: what went wrong is an answer too.
     pub(super) async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
         let (parts, incoming) = request.into_parts();
+        // On the heap: it is handed on many times, and futures that hold it stay small.
+        let parts = Box::new(parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         let http1 = parts.version != Version::HTTP_2;
+        self.state.set_http10(parts.version == Version::HTTP_10);
         let head_only = parts.method == Method::HEAD;
         let journey = self.route(parts, incoming, &mut record).await;
         self.state.answering();
@@ -62,7 +65,7 @@ impl Client {
         response
     }
 
-    async fn route(&self, parts: Parts, incoming: Incoming, record: &mut Record) -> Journey {
+    async fn route(&self, parts: Box<Parts>, incoming: Incoming, record: &mut Record) -> Journey {
         let authority = match headers::check_target(&parts).and_then(|()| headers::authority(&parts)) {
             Ok(authority) => authority,
             Err(failure) => return Journey::failed(&failure, None, &parts.headers, record),
@@ -102,7 +105,7 @@ impl Client {
         &self,
         route: &Route<Destination>,
         target: &Target<Destination>,
-        mut parts: Parts,
+        mut parts: Box<Parts>,
         incoming: Incoming,
         record: &mut Record,
     ) -> Journey {
@@ -118,18 +121,12 @@ impl Client {
         if let Some(upload) = &upload {
             record.uploading(Arc::clone(upload));
         }
-        let attempts = Attempts::new(&self.worker, &target.to, &route.rule.retry).run(parts, body);
-        let answered = self.unless_stalled(attempts);
-        let outcome = match upload {
-            None => within(deadline, answered).await,
-            Some(upload) => tokio::select! {
-                outcome = within(deadline, answered) => outcome,
-                failure = upload_stalled(&upload, self.worker.limits().body_timeout) => Err(failure),
-            },
-        };
+        let attempts = pin!(Attempts::new(&self.worker, &target.to, &route.rule.retry).run(parts, body));
+        let bounds = Bounds::new(deadline, upload, self.worker.limits().body_timeout);
+        let outcome = self.within(bounds, attempts).await;
         let outcome = match (outcome, wish) {
             (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
-                Some(wish) => return Journey::Tunnel(Box::new(answer), wish),
+                Some(wish) => return Journey::Tunnel(answer, wish),
                 None => Err(Failure::Protocol),
             },
             (outcome, _) => outcome,
@@ -140,7 +137,7 @@ impl Client {
                 headers::remove_hop_by_hop(fields);
                 target.response_headers.apply(fields);
                 record.status = answer.response.status().as_u16();
-                Journey::Upstream(Box::new(answer), deadline)
+                Journey::Upstream(answer, deadline)
             }
             Err(failure) => {
                 let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
@@ -158,7 +155,6 @@ impl Client {
     fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::EXPECT);
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
         target.request_headers.apply(&mut parts.headers);
@@ -172,14 +168,21 @@ impl Client {
         parts.version = Version::HTTP_11;
     }
 
-    /// The outcome of `attempts`, or a failure once nothing has moved on this connection for too long.
-    async fn unless_stalled(&self, attempts: impl Future<Output = Result<Answer, Failure>>) -> Result<Answer, Failure> {
-        let mut attempts = pin!(attempts);
+    /// The outcome of `attempts`, or a failure once a bound is passed or nothing has moved on this connection for too long.
+    /// One future that polls the others in place: each layer of combinators would hold a copy of the largest.
+    async fn within(
+        &self,
+        mut bounds: Bounds,
+        mut attempts: Pin<&mut impl Future<Output = Result<Box<Answer>, Failure>>>,
+    ) -> Result<Box<Answer>, Failure> {
         std::future::poll_fn(|cx| {
             if self.state.expired() == Some(Expired::Stalled) {
                 return Poll::Ready(Err(Failure::Stalled));
             }
-            attempts.as_mut().poll(cx)
+            match attempts.as_mut().poll(cx) {
+                Poll::Pending => bounds.poll(cx).map(Err),
+                ready => ready,
+            }
         })
         .await
     }
@@ -209,19 +212,30 @@ fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: b
     Response::from_parts(parts, body.recorded(record))
 }
 
-/// The outcome, or the route's timeout.
-async fn within(
-    deadline: Option<Instant>,
-    outcome: impl Future<Output = Result<Answer, Failure>>,
-) -> Result<Answer, Failure> {
-    match deadline {
-        Some(deadline) => timeout_at(deadline, outcome).await.unwrap_or(Err(Failure::Timeout)),
-        None => outcome.await,
+/// What may end a request before its answer begins; nothing for most requests.
+struct Bounds {
+    deadline: Option<Pin<Box<Sleep>>>,
+    upload: Option<Pin<Box<dyn Future<Output = Failure> + Send>>>,
+}
+
+impl Bounds {
+    fn new(deadline: Option<Instant>, upload: Option<Arc<UploadProgress>>, body_timeout: Duration) -> Self {
+        Self {
+            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
+            upload: upload.map(|upload| Box::pin(upload_stalled(upload, body_timeout)) as _),
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
+        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
+            return Poll::Ready(Failure::Timeout);
+        }
+        self.upload.as_mut().map_or(Poll::Pending, |upload| upload.as_mut().poll(cx))
     }
 }
 
 /// Returns once the client has sent nothing of its body for `limit` although the endpoint would take it.
-async fn upload_stalled(upload: &UploadProgress, limit: Duration) -> Failure {
+async fn upload_stalled(upload: Arc<UploadProgress>, limit: Duration) -> Failure {
     let (mut seen, mut since) = (0, Instant::now());
     loop {
         tokio::time::sleep(limit / 4).await;
@@ -272,4 +286,18 @@ fn redirected(status: StatusCode, location: &str) -> Response<ResponseBody> {
 
 fn grpc_headers() -> HeaderMap {
     HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn future_size<F>(_: impl Fn(&'static Client, Request<Incoming>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// It is copied for each request. Whoever makes it larger (a future held twice, a rare path not boxed) sees it here.
+    #[test]
+    fn the_future_of_a_request_stays_small() {
+        assert!(future_size(Client::handle) <= 1536, "{} bytes", future_size(Client::handle));
+    }
 }

@@ -85,8 +85,13 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
-/// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones.
+/// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones. `Expect` is
+/// among them here: the server side of hyper answers it by itself.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One look at each name is cheaper than a look-up of each that might be there; most messages have none.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if let Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
         let (_, values) = connection.remove_entry_mult();
         let named: Vec<HeaderName> = values.flat_map(|value| named_by(&value)).collect();
@@ -94,9 +99,18 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE] {
+    for name in
+        [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE, &header::EXPECT]
+    {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "expect"
+    )
 }
 
 /// The fields that one `Connection` value names, but for those that nobody may strip from a message that way.
@@ -203,6 +217,7 @@ mod tests {
             ("upgrade", "h2c"),
             ("transfer-encoding", "chunked"),
             ("proxy-connection", "close"),
+            ("expect", "100-continue"),
             ("x-stays", "1"),
         ]);
         remove_hop_by_hop(&mut map);

@@ -8,8 +8,10 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::watch::ConnectionState;
+use crate::upstream::gather::poll_write_gathered;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -59,6 +61,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     }
 }
 
+impl ClientIo<TcpStream> {
+    /// Tears the connection off. To a client of HTTP/1.0 an orderly end would mean that the answer is complete.
+    pub(super) fn reset(self) {
+        // Failing, it ends in order: that is what would have happened anyway.
+        let _ = self.stream.set_zero_linger();
+    }
+}
+
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if !self.ahead.is_empty() {
@@ -91,7 +101,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        let polled = poll_write_gathered(&mut self.stream, cx, bufs);
         self.state.wrote(polled.is_pending());
         polled
     }

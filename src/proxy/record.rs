@@ -71,13 +71,12 @@ impl Record {
     }
 
     /// The answer is complete.
-    pub(super) fn finish(mut self) {
-        self.tell();
+    pub(super) fn finish(mut self, now: Instant) {
+        self.tell(now);
     }
 
-    fn tell(&mut self) {
+    fn tell(&mut self, now: Instant) {
         self.told = true;
-        let now = Instant::now();
         self.connection.request_ended(now);
         let shard = self.worker.shard();
         let finished = Finished {
@@ -103,7 +102,7 @@ impl Drop for Record {
         if !self.told {
             self.status = CLIENT_GONE;
             self.flag = Some(Flag::DC);
-            self.tell();
+            self.tell(Instant::now());
         }
     }
 }

@@ -9,6 +9,7 @@ use http::{Method, Version};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
+use tokio::time::Instant;
 
 use super::connection::until_expired;
 use super::record::Record;
@@ -49,7 +50,7 @@ impl Wish {
             let (mut client, mut endpoint) = (TokioIo::new(client), TokioIo::new(endpoint));
             // However it ends, both sides are closed when they are dropped.
             let _ = until_expired(&tunnel.state, copy_bidirectional(&mut client, &mut endpoint)).await;
-            tunnel.record.finish();
+            tunnel.record.finish(Instant::now());
             drop(tunnel.lease);
         });
     }

@@ -46,6 +46,7 @@ pub enum Expired {
 pub struct ConnectionState {
     epoch: Instant,
     http2: AtomicBool,
+    http10: AtomicBool,
     phase: AtomicU8,
     /// Microseconds since the epoch at which the phase began; for `Head` and `Busy`, the first byte of the request.
     since: AtomicU64,
@@ -67,6 +68,7 @@ impl ConnectionState {
         Self {
             epoch: Instant::now(),
             http2: AtomicBool::new(false),
+            http10: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -82,6 +84,16 @@ impl ConnectionState {
     pub fn speaks_http2(&self) {
         self.http2.store(true, Ordering::Relaxed);
         self.enter(Phase::Idle, Instant::now());
+    }
+
+    /// The request under way is one of HTTP/1.0, or is not.
+    pub fn set_http10(&self, is: bool) {
+        self.http10.store(is, Ordering::Relaxed);
+    }
+
+    /// Whether the last request was one of HTTP/1.0, whose answers may end with the connection.
+    pub fn is_http10(&self) -> bool {
+        self.http10.load(Ordering::Relaxed)
     }
 
     /// Bytes arrived.

@@ -12,12 +12,12 @@ use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy};
 
 /// The policy of a cluster; `protocol` is that of its service port, in upper case.
 pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> ClusterPolicy {
-    let mut policy = ClusterPolicy::default();
-    policy.balance = match written.load_balancer.and_then(|one| one.simple).map(|simple| simple.value) {
+    let balance = match written.load_balancer.and_then(|one| one.simple).map(|simple| simple.value) {
         Some(SimpleLb::RoundRobin) => Balance::RoundRobin,
         Some(SimpleLb::Random) => Balance::Random,
         _ => Balance::LeastRequest,
     };
+    let mut policy = ClusterPolicy { balance, ..ClusterPolicy::default() };
     if matches!(protocol, Some("HTTP2" | "GRPC" | "GRPC-WEB")) {
         policy.transport.http2 = Some(Http2Policy::default());
     }

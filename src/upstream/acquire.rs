@@ -12,7 +12,6 @@ use super::cluster::Cluster;
 use super::connect::{self, ConnectError, Opening};
 use super::connection::{Connection, Http1};
 use super::endpoint::{Endpoint, Lease};
-use super::http2::Stream;
 use super::limits::{Overloaded, Permit, Resource};
 use super::outlier::Outcome;
 use super::pool::Pool;
@@ -36,11 +35,15 @@ impl Cluster {
         let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
         let name = if by_host { Some(host(headers).ok_or(ConnectError::NoServerName)?) } else { None };
         let outcome = match self.policy().transport.http2 {
-            None => self.http1(endpoint, worker, name).await.map(|(one, used)| (Connection::Http1(one), used)),
-            Some(policy) => {
-                let found = self.http2(endpoint, worker, name, policy).await;
-                found.map(|(stream, used)| (Connection::Http2(stream), used))
-            }
+            None => match self.idle(endpoint, worker, name).await {
+                Some(idle) => return Ok((Connection::Http1(idle), true)),
+                // Boxed, as is the rest: rare, and large beside what a request on a kept connection needs.
+                None => Box::pin(self.open_http1(endpoint, worker, name)).await,
+            },
+            Some(policy) => match endpoint.pool(worker).shared().take(self.policy().shared_use(), name) {
+                Some(stream) => return Ok((Connection::Http2(stream), true)),
+                None => Box::pin(self.open_http2(endpoint, worker, name, policy)).await,
+            },
         };
         if outcome.as_ref().is_err_and(ConnectError::blames_endpoint) {
             lease.report(|| Outcome::Failed);
@@ -57,15 +60,12 @@ impl Cluster {
         }
     }
 
-    async fn http1(
+    async fn open_http1(
         &self,
         endpoint: &Arc<Endpoint>,
         worker: usize,
         name: Option<&str>,
-    ) -> Result<(Http1, bool), ConnectError> {
-        if let Some(idle) = self.idle(endpoint, worker, name).await {
-            return Ok((idle, true));
-        }
+    ) -> Result<(Connection, bool), ConnectError> {
         let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
         let until = Instant::now() + self.policy().connect_timeout;
         let permit = loop {
@@ -74,16 +74,16 @@ impl Cluster {
             }
             self.wait_for_room(endpoint, until).await?;
             if let Some(idle) = self.idle(endpoint, worker, name).await {
-                return Ok((idle, true));
+                return Ok((Connection::Http1(idle), true));
             }
         };
         let opened = connect::http1(&endpoint.address(), self.opening(name, permit)?).await;
         endpoint.tried(&opened);
-        opened.map(|one| (one, false))
+        opened.map(|one| (Connection::Http1(Box::new(one)), false))
     }
 
     /// An open connection of this worker that has nothing to do.
-    async fn idle(&self, endpoint: &Endpoint, worker: usize, name: Option<&str>) -> Option<Http1> {
+    async fn idle(&self, endpoint: &Endpoint, worker: usize, name: Option<&str>) -> Option<Box<Http1>> {
         while let Some(mut idle) = endpoint.pool(worker).take(self.policy().lifetime(), name) {
             if idle.sender.ready().await.is_ok() {
                 return Some(idle);
@@ -92,17 +92,14 @@ impl Cluster {
         None
     }
 
-    async fn http2(
+    async fn open_http2(
         &self,
         endpoint: &Arc<Endpoint>,
         worker: usize,
         name: Option<&str>,
         policy: Http2Policy,
-    ) -> Result<(Stream, bool), ConnectError> {
+    ) -> Result<(Connection, bool), ConnectError> {
         let (shared, limits) = (endpoint.pool(worker).shared(), self.policy().shared_use());
-        if let Some(stream) = shared.take(limits, name) {
-            return Ok((stream, true));
-        }
         let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
         let limit = self.policy().connect_timeout;
         let until = Instant::now() + limit;
@@ -111,7 +108,7 @@ impl Cluster {
         let permit = loop {
             // Somebody else may have opened one meanwhile, or a stream on one may have ended.
             if let Some(stream) = shared.take(limits, name) {
-                return Ok((stream, true));
+                return Ok((Connection::Http2(stream), true));
             }
             if let Ok(permit) = self.policy().limits.claim(self.usage(), Resource::Connection) {
                 break permit;
@@ -120,7 +117,7 @@ impl Cluster {
         };
         let opened = connect::http2(&endpoint.address(), self.opening(name, permit)?, policy).await;
         endpoint.tried(&opened);
-        opened.map(|one| (shared.add(one), false))
+        opened.map(|one| (Connection::Http2(shared.add(one)), false))
     }
 
     /// Waits until a connection may have become free: an idle one elsewhere is closed for it, or else one that is busy has

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::balance::{Balance, Choice, EndpointSet};
-use super::endpoint::{Endpoint, Lease};
+use super::endpoint::{Duties, Endpoint, Lease};
 use super::hash::HashKey;
 use super::http2::Use;
 use super::limits::{Limits, Overloaded, Permit, Resource, Usage};
@@ -127,7 +127,7 @@ impl Cluster {
         let endpoint = endpoints.pick(&choice, draw).ok_or(NoHealthyUpstream)?;
         let request = self.policy.limits.claim(&self.usage, Resource::Request)?;
         let judge = self.policy.outlier.is_some().then(|| Arc::clone(self));
-        Ok(Lease::of(Arc::clone(endpoint), judge, request))
+        Ok(Lease::of(Arc::clone(endpoint), Some(Duties { judge, request })))
     }
 
     /// The right to send one request once more, until it is dropped; none where there is no limit.

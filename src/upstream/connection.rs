@@ -1,7 +1,9 @@
 //! An open connection to an endpoint, ready for a request. Which protocol is spoken on it is nobody else's business.
 
+use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::future::Either;
 use http::uri::{Authority, Parts as UriParts, PathAndQuery, Scheme};
 use http::{HeaderValue, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
@@ -15,11 +17,14 @@ use super::limits::Usage;
 /// A request that got no answer: the error, and the request itself where nothing of it was sent.
 pub type SendError = TrySendError<Request<RequestBody>>;
 
+/// What came of sending a request.
+pub type Exchange = Result<Response<Incoming>, SendError>;
+
 /// An open connection, ready for one request.
 #[derive(Debug)]
 pub enum Connection {
-    /// A connection for one request at a time.
-    Http1(Http1),
+    /// A connection for one request at a time. Boxed: it is handed around with every request.
+    Http1(Box<Http1>),
     /// A place on a shared connection.
     Http2(Stream),
 }
@@ -39,17 +44,13 @@ pub struct Http1 {
 
 impl Connection {
     /// Sends a request in the form of HTTP/1.1 (a target without authority, and a `Host`); the head of the answer comes back.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+    pub fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Exchange> + use<> {
         match self {
             Self::Http1(one) => {
                 one.served = one.served.saturating_add(1);
-                one.sender.try_send_request(request).await
+                Either::Left(one.sender.try_send_request(request))
             }
-            Self::Http2(stream) => {
-                let mut response = stream.send(for_http2(request, stream.scheme())).await?;
-                *response.version_mut() = Version::HTTP_11;
-                Ok(response)
-            }
+            Self::Http2(stream) => Either::Right(Box::pin(stream.send(for_http2(request, stream.scheme())))),
         }
     }
 

@@ -130,21 +130,35 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct Lease {
     endpoint: Arc<Endpoint>,
+    /// Boxed, because most clusters have none: a lease is handed around with every request.
+    duties: Option<Box<Duties>>,
+}
+
+/// What a lease owes to its cluster.
+#[derive(Debug)]
+pub(super) struct Duties {
     /// Where outcomes are judged; none where nothing is.
-    judge: Option<Arc<Cluster>>,
-    _request: Option<Permit>,
+    pub(super) judge: Option<Arc<Cluster>>,
+    /// Its place among the requests that the cluster may have.
+    pub(super) request: Option<Permit>,
+}
+
+impl Duties {
+    fn is_any(&self) -> bool {
+        self.judge.is_some() || self.request.is_some()
+    }
 }
 
 impl Lease {
     /// Counts one more active request.
     pub fn new(endpoint: Arc<Endpoint>) -> Self {
-        Self::of(endpoint, None, None)
+        Self::of(endpoint, None)
     }
 
     /// The same, of a cluster that wants to know the outcome, or that has a limit on requests.
-    pub(super) fn of(endpoint: Arc<Endpoint>, judge: Option<Arc<Cluster>>, request: Option<Permit>) -> Self {
+    pub(super) fn of(endpoint: Arc<Endpoint>, duties: Option<Duties>) -> Self {
         endpoint.active.fetch_add(1, Ordering::Relaxed);
-        Self { endpoint, judge, _request: request }
+        Self { endpoint, duties: duties.filter(Duties::is_any).map(Box::new) }
     }
 
     /// Where the request goes.
@@ -155,7 +169,7 @@ impl Lease {
     /// Says what came of the request; it may take the endpoint out of use for a while. The one way in which the outcome of
     /// requests has a say in that. A connection that did not come about was reported already by who tried.
     pub fn report(&self, outcome: impl FnOnce() -> Outcome) {
-        if let Some(cluster) = &self.judge {
+        if let Some(cluster) = self.duties.as_ref().and_then(|duties| duties.judge.as_ref()) {
             cluster.judge(&self.endpoint, outcome());
         }
     }

@@ -1,19 +1,19 @@
 //! HTTP/2 connections of one worker to one endpoint: shared by streams, and one more is opened when none has room. Nothing
 //! queues behind the endpoint's limit of streams, but for requests that wait while a connection is opened.
 
+use std::future::Future;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use http::uri::Scheme;
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Request, Version};
 use hyper::client::conn::http2;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::body::RequestBody;
-use super::connection::SendError;
+use super::connection::Exchange;
 use super::limits::Usage;
 
 /// An open connection.
@@ -50,8 +50,13 @@ impl Drop for Shared {
 pub struct Stream(Arc<Shared>);
 
 impl Stream {
-    pub(super) async fn send(&self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
-        self.0.sender.clone().try_send_request(request).await
+    pub(super) fn send(&self, request: Request<RequestBody>) -> impl Future<Output = Exchange> + use<> {
+        let answered = self.0.sender.clone().try_send_request(request);
+        async move {
+            let mut response = answered.await?;
+            *response.version_mut() = Version::HTTP_11;
+            Ok(response)
+        }
     }
 
     /// `:scheme` of its requests.

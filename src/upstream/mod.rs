@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod connect;
 pub mod connection;
 pub mod endpoint;
+pub mod gather;
 pub mod hash;
 pub mod http2;
 pub mod limits;

@@ -14,7 +14,7 @@ const MAX_IDLE: usize = 1024;
 
 #[derive(Debug)]
 struct Idle {
-    connection: Http1,
+    connection: Box<Http1>,
     since: Instant,
 }
 
@@ -36,7 +36,7 @@ pub struct Pool {
 
 impl Pool {
     /// The connection that was used last and is still open, if it is young enough, and for the right server name.
-    pub(super) fn take(&self, lifetime: Lifetime, server_name: Option<&str>) -> Option<Http1> {
+    pub(super) fn take(&self, lifetime: Lifetime, server_name: Option<&str>) -> Option<Box<Http1>> {
         let mut idle = self.lock();
         let mut top = idle.len();
         while top > 0 {

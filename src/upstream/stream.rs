@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
 
+use super::gather::poll_write_gathered;
 use super::limits::Permit;
 
 /// A socket.
@@ -69,7 +70,7 @@ impl AsyncWrite for Socket {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        on!(self.get_mut(), Self { Tcp, Unix }, stream => Pin::new(stream).poll_write_vectored(cx, bytes))
+        on!(self.get_mut(), Self { Tcp, Unix }, stream => poll_write_gathered(stream, cx, bytes))
     }
 
     fn is_write_vectored(&self) -> bool {

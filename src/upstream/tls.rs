@@ -51,7 +51,7 @@ impl TlsMaterial {
 }
 
 /// Why there is no TLS from this material.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum TlsError {
     /// `sni` is none.
     #[error("`{0}` is no server name")]

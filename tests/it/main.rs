@@ -3,4 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod architecture;
+mod canary;
+mod config_fixtures;
+mod config_robust;
 mod prometheus;
+mod reload;
+mod safe_retry;
+mod support;
+mod truncation;

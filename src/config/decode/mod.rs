@@ -275,3 +275,6 @@ fn read<S>(
     };
     Some(Resource { metadata, spec, place: node.place })
 }
+
+#[cfg(test)]
+mod tests;

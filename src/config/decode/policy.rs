@@ -11,7 +11,7 @@ use crate::config::yaml::Data;
 
 use super::object::{At, Object, Out};
 use super::pattern::{STRING_MATCH, string_match};
-use super::scalar::{double, shown};
+use super::scalar::shown;
 use super::shape::{Shape, many, one, value};
 use super::virtual_service::{DESTINATION, destination};
 
@@ -215,9 +215,11 @@ fn abort(at: At<'_>, out: &mut Out) -> FaultAbort {
 
 /// `{value: 50}`; `{}` is 0.
 pub(super) fn percent(at: At<'_>, out: &mut Out) -> Percent {
-    if matches!(at.node.data, Data::Scalar { .. })
-        && let Ok(number) = double(at.node, at.name)
-    {
+    let bare = match &at.node.data {
+        Data::Scalar { text, .. } => text.trim_end_matches('%').parse::<f64>().ok().filter(|number| number.is_finite()),
+        _ => None,
+    };
+    if let Some(number) = bare {
         let message = format!("`{}` must be an object, not {}", at.name, shown(at.node));
         let help = format!("write `{}: {{value: {number}}}`", at.name);
         out.error(Kind::Value, at.node.place, message, Some(help));

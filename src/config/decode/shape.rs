@@ -80,6 +80,9 @@ pub(super) fn same(written: &str, name: &str, proto: bool) -> bool {
 /// What to do about a field that this object does not have. `parents` are the objects it lies in, the nearest first, with
 /// the field under which each holds the next.
 pub(super) fn advice(unknown: &str, shape: &'static Shape, parents: &[(&'static Shape, &str)]) -> Option<String> {
+    if unknown == "websocketUpgrade" {
+        return Some("Istio dropped this field: WebSockets need none, remove it".to_owned());
+    }
     for (parent, holder) in parents {
         if let Some(name) = parent.canonical(unknown) {
             return Some(format!("`{name}` belongs beside `{holder}`, in {}: indent it less", parent.what));

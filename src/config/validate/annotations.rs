@@ -75,3 +75,47 @@ fn sticky(report: &mut Report, value: &Spanned<String>) {
         report.add(missing(value.place, format!("`{name}` is no name of a {way}")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{alone, findings, resource};
+
+    fn annotated(kind: &str, annotation: &str) -> Vec<String> {
+        let spec = match kind {
+            "VirtualService" => "  hosts: [a]\n  http: [{redirect: {uri: /x}}]",
+            _ => "  host: a",
+        };
+        let yaml = resource(kind, spec).replace("name: x", &format!("name: x\n  annotations: {{{annotation}}}"));
+        findings(&yaml, &alone()).into_iter().map(|one| one.message).collect()
+    }
+
+    #[test]
+    fn only_what_is_known_may_be_said() {
+        for (annotation, wanted) in [
+            ("serin.dev/weights: absolute", "can only be `relative`"),
+            ("serin.dev/wieghts: relative", "there is no annotation"),
+            ("serin.dev/sticky: cookie", "is no name of a cookie"),
+            ("serin.dev/sticky: 'header=a b'", "is no name of a header"),
+            ("serin.dev/sticky: 'header=a,ttl=1h'", "is no way to stick"),
+            ("serin.dev/sticky: random", "is no way to stick"),
+        ] {
+            let found = annotated("VirtualService", annotation);
+            assert!(found.iter().any(|message| message.contains(wanted)), "{annotation}: {found:?}");
+        }
+        for fine in ["serin.dev/weights: relative", "other.dev/x: y"] {
+            assert_eq!(annotated("VirtualService", fine), Vec::<String>::new(), "{fine}");
+        }
+        for pending in ["cookie=a", "'cookie=a,ttl=24h'", "header=x-user", "source-ip"] {
+            let found = annotated("VirtualService", &format!("serin.dev/sticky: {pending}"));
+            assert_eq!(found, ["`serin.dev/sticky` is not supported yet"], "{pending}");
+        }
+    }
+
+    #[test]
+    fn they_belong_to_virtual_services() {
+        assert!(
+            annotated("DestinationRule", "serin.dev/weights: relative")[0].contains("no effect on a DestinationRule")
+        );
+        assert!(annotated("DestinationRule", "serin.dev/x: y")[0].contains("there is no annotation"));
+    }
+}

@@ -33,7 +33,7 @@ pub(super) fn duration_or_zero(report: &mut Report, duration: &Spanned<Duration>
 }
 
 fn whole_milliseconds(report: &mut Report, duration: &Spanned<Duration>) {
-    if duration.subsec_nanos() % 1_000_000 != 0 {
+    if !duration.subsec_nanos().is_multiple_of(1_000_000) {
         report.wrong(duration.place, "the duration must be a whole number of milliseconds");
     }
 }

@@ -1,6 +1,6 @@
 //! Resources that contradict each other.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
 use super::report::{Report, conflict};
 use super::virtual_service;
@@ -27,7 +27,7 @@ pub(super) fn full_name(metadata: &Metadata) -> String {
 }
 
 fn twice<S>(report: &mut Report, kind: &str, resources: &[Resource<S>]) {
-    let mut seen: HashMap<(&str, &str), Place> = HashMap::new();
+    let mut seen: HashMap<(&str, &str), Place> = HashMap::default();
     for resource in resources.iter().filter(|resource| !resource.metadata.name.is_empty()) {
         let key = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         if let Some(earlier) = seen.insert(key, resource.place) {
@@ -47,7 +47,7 @@ fn mesh_hosts(report: &mut Report, resources: &Resources) {
     let mut order: Vec<_> =
         resources.virtual_services.iter().filter(|resource| virtual_service::serves_mesh(&resource.spec)).collect();
     order.sort_by(|a, b| seniority(&a.metadata).cmp(&seniority(&b.metadata)));
-    let mut owner: HashMap<String, usize> = HashMap::new();
+    let mut owner: HashMap<String, usize> = HashMap::default();
     for (index, resource) in order.iter().enumerate() {
         for host in &resource.spec.hosts {
             let first = *owner.entry(names::canonical(host).into_owned()).or_insert(index);
@@ -65,7 +65,7 @@ fn mesh_hosts(report: &mut Report, resources: &Resources) {
 }
 
 fn protocols(report: &mut Report, resources: &Resources) {
-    let mut seen: HashMap<(String, i64), (String, String)> = HashMap::new();
+    let mut seen: HashMap<(String, i64), (String, String)> = HashMap::default();
     for resource in &resources.service_entries {
         for host in &resource.spec.hosts {
             for port in resource.spec.ports.iter().flatten() {
@@ -91,4 +91,54 @@ fn protocols(report: &mut Report, resources: &Resources) {
 
 fn said(protocol: &str) -> &str {
     if protocol.is_empty() { "of no protocol" } else { protocol }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::report;
+    use crate::config::settings::Settings;
+
+    fn of(parts: &[&str]) -> Vec<String> {
+        report(&parts.join("\n---\n"), &Settings::default())
+    }
+
+    fn service(metadata: &str, hosts: &str) -> String {
+        format!(
+            "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{{metadata}}}\nspec:\n  hosts: {hosts}\n  http: \
+             [{{redirect: {{uri: /x}}}}]"
+        )
+    }
+
+    #[test]
+    fn a_host_has_one_virtual_service_and_the_oldest_keeps_it() {
+        let old = service("name: z, creationTimestamp: \"2024-01-01T00:00:00Z\"", "[a.com]");
+        let young = service("name: a, creationTimestamp: \"2025-01-01T00:00:00Z\"", "[A.com., b.com]");
+        assert_eq!(of(&[&young, &old]), ["error 5: the host `A.com.` belongs to the VirtualService `default/z`, too"]);
+        assert_eq!(of(&[&service("name: a", "['*.com']"), &service("name: b", "[a.com]")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_name_is_there_once() {
+        let found = of(&[&service("name: a", "[a.com]"), &service("name: a", "[b.com]")]);
+        assert_eq!(found, ["error 10: the VirtualService `default/a` is there twice"]);
+        assert_eq!(
+            of(&[&service("name: a", "[a.com]"), &service("name: a, namespace: b", "[b.com]")]),
+            Vec::<String>::new()
+        );
+    }
+
+    #[test]
+    fn services_agree_on_their_protocol() {
+        let entry = |name: &str, protocol: &str| {
+            format!(
+                "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {{name: {name}}}\nspec:\n  hosts: [a.com]\n  \
+                 ports: [{{number: 80, name: p, protocol: {protocol}}}]\n  resolution: DNS"
+            )
+        };
+        assert_eq!(of(&[&entry("a", "HTTP"), &entry("b", "http")]), Vec::<String>::new());
+        assert_eq!(
+            of(&[&entry("a", "HTTP"), &entry("b", "HTTPS")]),
+            ["warning 14: port 80 of `a.com` is HTTPS here and HTTP in the ServiceEntry `default/a`"]
+        );
+    }
 }

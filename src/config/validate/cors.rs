@@ -52,3 +52,26 @@ pub(super) fn check(report: &mut Report, policy: Option<&CorsPolicy>) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, rule};
+
+    #[test]
+    fn origins_methods_headers_and_ages() {
+        each_rule_fails(&[
+            ("    corsPolicy: {allowOrigins: [{}]}", "an origin must not be empty"),
+            ("    corsPolicy: {allowOrigins: [{regex: '('}]}", "is no regex"),
+            ("    corsPolicy: {allowMethods: [get]}", "`get` is no HTTP method"),
+            ("    corsPolicy: {allowHeaders: ['a b']}", "is no header name"),
+            ("    corsPolicy: {maxAge: 1500ms}", "whole number of seconds"),
+            ("    corsPolicy: {maxAge: 0s}", "at least 1ms"),
+        ]);
+        assert!(
+            rule(
+                "    corsPolicy: {allowOrigins: [{exact: '*'}], allowMethods: ['*'], exposeHeaders: ['*'], maxAge: 24h}"
+            )
+            .is_empty()
+        );
+    }
+}

@@ -63,3 +63,37 @@ fn equal_labels(report: &mut Report, subsets: &[Subset]) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, each_passes, warnings};
+
+    #[test]
+    fn hosts_and_subsets_have_names() {
+        each_fails(
+            "DestinationRule",
+            &[
+                ("  subsets: []", "`host` is missing"),
+                ("  host: a_b", "is no host name"),
+                ("  host: a\n  subsets: [{labels: {v: a}}]", "`name` of the subset is missing"),
+                ("  host: a\n  subsets: [{name: v_1}]", "is no subset name"),
+                ("  host: a\n  subsets: [{name: v1}, {name: v1}]", "the subset `v1` is there twice"),
+                ("  host: a\n  subsets: [{name: v1, labels: {'@': a}}]", "label key `@`"),
+                ("  host: a\n  workloadSelector: {matchLabels: {app: '*'}}", "cannot have wildcards"),
+            ],
+        );
+        each_passes(
+            "DestinationRule",
+            &["  host: '*'", "  host: '*.a.com'\n  subsets: [{name: V1}, {name: v2, labels: {v: '2'}}]"],
+        );
+    }
+
+    #[test]
+    fn subsets_of_the_same_endpoints_are_pointed_out() {
+        let found = warnings(
+            "DestinationRule",
+            "  host: a\n  subsets: [{name: v1, labels: {a: b, c: d}}, {name: v2, labels: {c: d, a: b}}]",
+        );
+        assert_eq!(found, ["the subsets `v1` and `v2` have the same endpoints"]);
+    }
+}

@@ -96,3 +96,36 @@ fn nothing(place: crate::config::place::Place, what: &str) -> crate::config::dia
     no_effect(place, format!("the {what} has no effect: without `percentage` it is injected into 0 % of requests"))
         .help("write `percentage: {value: 100}`")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, rule, warnings};
+
+    #[test]
+    fn faults_are_possible() {
+        each_rule_fails(&[
+            ("    fault: {}", "needs a `delay` or an `abort`"),
+            ("    fault: {abort: {httpStatus: 199}}", "between 200 and 599"),
+            ("    fault: {abort: {httpStatus: 500, percentage: {value: 100.1}}}", "not between 0 and 100"),
+            ("    fault: {abort: {httpStatus: 500, percentage: {value: 0.00001}}}", "below the smallest"),
+            ("    fault: {abort: {grpcStatus: UNAVAILABEL}}", "is no gRPC status"),
+            ("    fault: {abort: {http2Error: CANCEL}}", "not supported"),
+            ("    fault: {delay: {exponentialDelay: 1s}}", "not supported"),
+            ("    fault: {delay: {fixedDelay: 0s}}", "at least 1ms"),
+        ]);
+        assert!(
+            rule("    fault: {abort: {httpStatus: 600, percentage: {value: 0.0001}}, delay: {fixedDelay: 5s}}")
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn a_fault_that_never_happens_is_said_to_do_nothing() {
+        let spec = |fault: &str| {
+            format!("  hosts: [a]\n  http:\n  - route: [{{destination: {{host: b}}}}]\n    fault: {fault}")
+        };
+        assert_eq!(warnings("VirtualService", &spec("{abort: {httpStatus: 500}}")).len(), 1);
+        assert_eq!(warnings("VirtualService", &spec("{delay: {percentage: {value: 1}}}")).len(), 1);
+        assert!(warnings("VirtualService", &spec("{abort: {httpStatus: 500, percentage: {}}}")).is_empty());
+    }
+}

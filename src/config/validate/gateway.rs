@@ -132,3 +132,79 @@ fn bind(report: &mut Report, server: &Server) {
 fn not_an_address(bind: &Spanned<String>) -> Diagnostic {
     wrong(bind.place, format!("`{}` is neither an IP address nor `unix://` with a path", bind.value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, each_passes, warnings};
+
+    fn servers(cases: &[(&str, &str)]) {
+        let specs: Vec<_> = cases.iter().map(|(server, wanted)| (format!("  servers: [{server}]"), *wanted)).collect();
+        each_fails("Gateway", &specs.iter().map(|(spec, wanted)| (spec.as_str(), *wanted)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn servers_have_hosts_and_ports() {
+        let port = "port: {number: 80, name: http, protocol: HTTP}";
+        let cases = [
+            (String::new(), "at least one of `servers`"),
+            (format!("{{{port}}}"), "at least one host"),
+            ("{hosts: ['*']}".to_owned(), "`port` of the server is missing"),
+            (format!("{{{port}, hosts: [reviews]}}"), "is a short name"),
+            (format!("{{{port}, hosts: ['*bar.com']}}"), "a wildcard is a whole part"),
+            (format!("{{{port}, hosts: [/a.com]}}"), "lacks what stands before"),
+            (format!("{{{port}, hosts: ['a_/b.com']}}"), "is no namespace"),
+            (format!("{{{port}, hosts: ['*'], bind: foo.bar}}"), "neither an IP address"),
+            ("{hosts: ['*'], port: {number: 66000, name: a, protocol: HTTP}}".to_owned(), "is not between 1 and 65535"),
+            ("{hosts: ['*'], port: {number: 80, protocol: HTTP}}".to_owned(), "`name` of the port is missing"),
+            ("{hosts: ['*'], port: {number: 80, name: a}}".to_owned(), "`protocol` of the port is missing"),
+            (
+                "{hosts: ['*'], port: {number: 80, name: a, protocol: TCP}}".to_owned(),
+                "servers of TCP are not supported",
+            ),
+            (format!("{{{port}, hosts: [a.b]}}, {{{port}, hosts: [c.d]}}"), "the port name `http` is there twice"),
+        ];
+        servers(&cases.iter().map(|(server, wanted)| (server.as_str(), *wanted)).collect::<Vec<_>>());
+        let fine = ["'*'", "a.b", "n/a.b", "'*/*.a.b'", "./a.b", "10.0.0.1"];
+        let specs = fine.map(|host| format!("  servers: [{{{port}, hosts: [{host}]}}]"));
+        each_passes("Gateway", &specs.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn tls_fits_the_protocol() {
+        let with = |protocol: &str, tls: &str| {
+            format!("{{hosts: ['*'], port: {{number: 443, name: a, protocol: {protocol}}}{tls}}}")
+        };
+        let cases = [
+            (with("HTTPS", ""), "needs `tls`"),
+            (with("HTTPS", ", tls: {}"), "passed through"),
+            (with("HTTPS", ", tls: {mode: PASSTHROUGH}"), "not supported"),
+            (with("HTTPS", ", tls: {mode: SIMPLE, serverCertificate: c}"), "`privateKey` is missing"),
+            (with("HTTPS", ", tls: {mode: MUTUAL, serverCertificate: c, privateKey: k}"), "needs `caCertificates`"),
+            (
+                with("HTTPS", ", tls: {mode: SIMPLE, serverCertificate: c, privateKey: k, caCrl: l}"),
+                "exclude each other",
+            ),
+            (with("HTTPS", ", tls: {mode: SIMPLE, credentialName: s}"), "Kubernetes secret"),
+            (with("HTTPS", ", tls: {mode: ISTIO_MUTUAL}"), "certificates that Istio issues"),
+            (with("HTTP", ", tls: {mode: SIMPLE, serverCertificate: c, privateKey: k}"), "plain HTTP cannot have TLS"),
+        ];
+        servers(&cases.iter().map(|(server, wanted)| (server.as_str(), *wanted)).collect::<Vec<_>>());
+        let fine = [
+            with("HTTPS", ", tls: {mode: SIMPLE, serverCertificate: c, privateKey: k}"),
+            with(
+                "HTTPS",
+                ", tls: {mode: MUTUAL, caCertificates: a, tlsCertificates: [{serverCertificate: c, privateKey: k}]}",
+            ),
+            with("HTTP", ", tls: {httpsRedirect: true}"),
+        ];
+        let specs = fine.map(|server| format!("  servers: [{server}]"));
+        each_passes("Gateway", &specs.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn a_redirect_to_https_makes_sense_on_plain_http_only() {
+        let tls = "tls: {mode: SIMPLE, serverCertificate: c, privateKey: k, httpsRedirect: true}";
+        let spec = format!("  servers: [{{hosts: ['*'], port: {{number: 443, name: a, protocol: HTTPS}}, {tls}}}]");
+        assert_eq!(warnings("Gateway", &spec).len(), 1);
+    }
+}

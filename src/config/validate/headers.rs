@@ -1,8 +1,9 @@
 //! Names and values of headers: in match conditions, in operations on requests and responses, and in CORS.
 
 use super::report::{Report, conflict, no_effect, unsupported, wrong};
-use super::variables::{self, Piece};
-use crate::config::place::Spanned;
+use super::variables::{self, Piece, Variable};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::place::{Place, Spanned};
 use crate::config::resource::virtual_service::{HeaderOperations, Headers, HttpRewrite};
 
 /// Headers of HTTP/2 that a condition may name.
@@ -95,17 +96,18 @@ fn operation_value(report: &mut Report, value: &Spanned<String>, response: bool)
         Err(reason) => report.add(wrong(value.place, reason).help("write `%%` for a percent sign")),
         Ok(pieces) => {
             for piece in pieces {
-                if let Piece::Variable(variable) = piece
-                    && !variable.is_known(response)
-                {
-                    report.add(
-                        unsupported(value.place, format!("the substitution `%{}%` is not supported", variable.text))
-                            .help("write `%%` for a percent sign that is to be sent"),
-                    );
+                if let Piece::Variable(variable) = piece {
+                    report.add(substitution(value.place, &variable, response));
                 }
             }
         }
     }
+}
+
+fn substitution(place: Place, variable: &Variable<'_>, response: bool) -> Diagnostic {
+    let yet = if variable.is_known(response) { " yet" } else { "" };
+    unsupported(place, format!("the substitution `%{}%` is not supported{yet}", variable.text))
+        .help("write `%%` for a percent sign that is to be sent")
 }
 
 /// The host of a request is set in one place of a route at most.
@@ -119,5 +121,36 @@ pub(super) fn one_authority(report: &mut Report, rewrite: Option<&HttpRewrite>, 
     for again in all {
         let message = format!("the host is set twice: to `{}` and to `{}`", first.value, again.value);
         report.add(conflict(again.place, message).help("keep one of `rewrite.authority` and `headers.request`"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, rule, warnings};
+
+    #[test]
+    fn names_and_values_can_be_sent() {
+        let cases = [
+            ("request: {set: {'': a}}", "must not be empty"),
+            ("request: {remove: ['']}", "must not be empty"),
+            ("request: {remove: [Host]}", "cannot be removed"),
+            ("response: {set: {host: a}}", "cannot be removed"),
+            ("response: {add: {':status': a}}", "begins with `:`"),
+            ("request: {set: {'a b': c}}", "is no header name"),
+            ("request: {set: {a: \"b\\r\\nc: d\"}}", "control characters"),
+            ("request: {set: {a: 50%}}", "a `%` stands alone"),
+            ("request: {set: {a: '%HOSTNAME%'}}", "the substitution `%HOSTNAME%` is not supported"),
+        ];
+        let cases: Vec<_> =
+            cases.iter().map(|(fields, wanted)| (format!("    headers: {{{fields}}}"), *wanted)).collect();
+        each_rule_fails(&cases.iter().map(|(fields, wanted)| (fields.as_str(), *wanted)).collect::<Vec<_>>());
+        assert!(rule("    headers: {request: {set: {':authority': a.b, c: \"50%%\\t\"}, remove: [d]}}").is_empty());
+    }
+
+    #[test]
+    fn an_empty_value_is_said_to_do_nothing() {
+        let spec =
+            "  hosts: [a]\n  http:\n  - route: [{destination: {host: b}}]\n    headers: {request: {set: {a: ''}}}";
+        assert_eq!(warnings("VirtualService", spec), ["an empty value changes nothing, as in Envoy"]);
     }
 }

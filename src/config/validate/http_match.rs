@@ -79,3 +79,58 @@ fn clients(report: &mut Report, block: &HttpMatch) {
         report.add(unsupported(namespace.place, format!("`sourceNamespace` {NO_CLIENTS}")).help("remove the block"));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, findings, rule};
+
+    fn block(fields: &str) -> String {
+        format!("    match: [{fields}]")
+    }
+
+    #[test]
+    fn conditions_compare_with_something() {
+        let cases = [
+            ("{method: {prefix: ''}}", "the prefix of `method` must not be empty"),
+            ("{uri: {regex: ''}}", "the regex of `uri` must not be empty"),
+            ("{uri: {regex: '/(a'}}", "is no regex"),
+            ("{headers: {a: {regex: '*'}}}", "is no regex"),
+            ("{headers: {a: null}}", "is null"),
+            ("{headers: {'a b': {}}}", "is no header name"),
+            ("{headers: {':foo': {}}}", "is no header name"),
+            ("{queryParams: {a: {regex: ''}}}", "must not be empty"),
+            ("{port: 65536}", "is not between 1 and 65535"),
+            ("{gateways: ['*/a']}", "is no namespace"),
+            ("{sourceNamespace: a.b}", "`a.b` is no namespace"),
+            ("{sourceLabels: {app: a}}", "the block can never match"),
+            ("{headers: {'@request.auth.claims.sub': {exact: a}}}", "at a gateway only"),
+        ];
+        let cases: Vec<_> = cases.iter().map(|(fields, wanted)| (block(fields), *wanted)).collect();
+        each_rule_fails(&cases.iter().map(|(fields, wanted)| (fields.as_str(), *wanted)).collect::<Vec<_>>());
+        let long = block(&format!("{{uri: {{regex: {}}}}}", "a".repeat(1025)));
+        each_rule_fails(&[(&long, "more than 1024")]);
+    }
+
+    #[test]
+    fn what_istio_takes_is_taken() {
+        for fine in [
+            "{}",
+            "{uri: {prefix: ''}}",
+            "{uri: {}}",
+            "{headers: {a: {}, ':path': {prefix: /}, 'funky!$#_': {exact: ''}}}",
+            "{withoutHeaders: {a: {regex: '*'}, b: null, c: {}}}",
+            "{queryParams: {a: {}, b: {exact: ''}}}",
+        ] {
+            assert_eq!(rule(&block(fine)), Vec::<String>::new(), "{fine}");
+        }
+    }
+
+    #[test]
+    fn a_claim_at_a_gateway_is_only_unsupported() {
+        let spec = "  hosts: [a.b]\n  gateways: [g]\n  http:\n  - match: [{headers: {'@request.auth.claims.sub': {exact: a}}}]\n    \
+                    redirect: {uri: /x}";
+        let found = findings(&super::super::testing::resource("VirtualService", spec), &super::super::testing::alone());
+        let kinds: Vec<_> = found.iter().filter(|one| one.is_error()).map(|one| one.kind).collect();
+        assert!(kinds.iter().all(|kind| *kind == crate::config::diagnostic::Kind::Unsupported), "{found:?}");
+    }
+}

@@ -6,6 +6,7 @@ use super::{checks, cors, fault, headers, http_match, mirror, retry, weights};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
 use crate::config::place::{Place, Spanned};
+use crate::config::re2;
 use crate::config::resource::virtual_service::{
     Delegate, DirectBody, HttpDirectResponse, HttpRedirect, HttpRewrite, HttpRoute,
 };
@@ -13,9 +14,6 @@ use crate::config::value::StringMatch;
 
 /// Status codes that a redirect can have (those that Envoy sends).
 const REDIRECTS: [i64; 5] = [301, 302, 303, 307, 308];
-
-/// How large a compiled regex may be, in bytes: the limit that the routing table sets.
-const REGEX_SIZE: usize = 1 << 20;
 
 /// A larger body is refused, as by Istio: 1 MiB.
 const LARGEST_BODY: usize = 1 << 20;
@@ -47,6 +45,7 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     }
     headers::one_authority(report, route.rewrite.as_ref(), route.headers.as_ref());
     weights::check(report, &route.route, scope);
+    without_upstream(report, route);
     if let Some(timeout) = &route.timeout {
         checks::duration(report, timeout);
     }
@@ -83,6 +82,29 @@ fn parts(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     }
     if forward.or(redirect).or(direct).or(delegate).is_none() {
         report.add(missing(route.place, "a rule needs one of `route`, `redirect` and `directResponse`"));
+    }
+}
+
+/// What speaks of the request that is forwarded, in a rule that forwards none.
+fn without_upstream(report: &mut Report, route: &HttpRoute) {
+    let answer = match (&route.redirect, &route.direct_response) {
+        (Some(_), _) => "redirect",
+        (None, Some(_)) => "directResponse",
+        (None, None) => return,
+    };
+    let request = route.headers.as_ref().and_then(|headers| headers.request.as_ref());
+    let changed = request.and_then(|request| request.set.iter().chain(&request.add).map(|(name, _)| name).next());
+    let removed = request.and_then(|request| request.remove.first());
+    for (name, place) in [
+        ("timeout", route.timeout.as_ref().map(|timeout| timeout.place)),
+        ("retries", route.retries.as_ref().map(|retries| retries.place)),
+        ("mirror", route.mirror.as_ref().map(|mirror| mirror.place)),
+        ("mirrors", route.mirrors.first().map(|mirror| mirror.place)),
+        ("headers.request", changed.or(removed).map(|name| name.place)),
+    ] {
+        if let Some(place) = place {
+            report.add(no_effect(place, format!("`{name}` has no effect beside `{answer}`: nothing is forwarded")));
+        }
     }
 }
 
@@ -176,19 +198,102 @@ fn rewrite(report: &mut Report, rewrite: &HttpRewrite) {
         return;
     }
     let text = Spanned::new(regex.pattern.as_str(), regex.pattern.place);
-    let compiled =
-        regex::bytes::RegexBuilder::new(&regex.pattern).unicode(false).size_limit(REGEX_SIZE).build().map(|_| ());
-    // The other lines of the message draw the regex, as the diagnostic does itself.
-    let last = |error: regex::Error| {
-        let text = error.to_string();
-        text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned()
-    };
-    let compiled = compiled.map_err(last);
-    checks::regex(report, "match", &text, compiled.as_ref().map(|()| ()).map_err(String::as_str));
+    let compiled = re2::search(&regex.pattern).map(|_| ());
+    checks::regex(report, "match", &text, compiled.as_ref().copied().map_err(String::as_str));
     checks::printable(report, "rewrite", Some(&regex.rewrite));
 }
 
 fn no_slash(uri: &Spanned<String>) -> Diagnostic {
     let message = format!("`{}` does not begin with `/`, and takes the place of what does", uri.value);
     Diagnostic { kind: Kind::Value, ..no_effect(uri.place, message) }.help(format!("write `/{}`", uri.value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, each_passes, each_rule_fails, rule, warnings};
+
+    const HOSTS: &str = "  hosts: [a]\n  http:\n  - ";
+
+    fn specs(rules: &[&str]) -> Vec<String> {
+        rules.iter().map(|rule| format!("{HOSTS}{rule}")).collect()
+    }
+
+    fn fails(cases: &[(&str, &str)]) {
+        let specs = specs(&cases.iter().map(|(rule, _)| *rule).collect::<Vec<_>>());
+        let cases: Vec<_> = specs.iter().map(String::as_str).zip(cases.iter().map(|(_, wanted)| *wanted)).collect();
+        each_fails("VirtualService", &cases);
+    }
+
+    fn passes(rules: &[&str]) {
+        let specs = specs(rules);
+        each_passes("VirtualService", &specs.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_rule_does_one_thing() {
+        fails(&[
+            ("{}", "needs one of `route`"),
+            ("{redirect: {uri: /x}, route: [{destination: {host: b}}]}", "both `redirect` and `route`"),
+            ("{redirect: {uri: /x}, rewrite: {uri: /y}}", "both `redirect` and `rewrite`"),
+            ("{redirect: {uri: /x}, directResponse: {status: 200}}", "both `redirect` and `directResponse`"),
+            ("{directResponse: {status: 200}, fault: {abort: {httpStatus: 500}}}", "both `directResponse` and `fault`"),
+            ("{delegate: {name: d}, route: [{destination: {host: b}}]}", "both `delegate` and `route`"),
+        ]);
+        passes(&["{directResponse: {status: 503}, headers: {response: {set: {a: b}}}}", "{delegate: {name: d}}"]);
+    }
+
+    #[test]
+    fn redirects_say_where_and_with_a_code_that_can_be_sent() {
+        fails(&[
+            ("{redirect: {redirectCode: 302}}", "a redirect needs one of"),
+            ("{redirect: {uri: /x, redirectCode: 304}}", "304 is no redirect"),
+            ("{redirect: {uri: /x, scheme: ftp}}", "neither `http` nor `https`"),
+            ("{redirect: {uri: /x, port: 70000}}", "is not between 1 and 65535"),
+            ("{redirect: {uri: /x, prefixRewrite: /y}}", "both `uri` and `prefixRewrite`"),
+            ("{redirect: {uri: \"/x y\"}}", "must not hold blanks"),
+            ("{match: [{uri: {exact: /a}}], redirect: {prefixRewrite: /y}}", "needs a match on a prefix"),
+        ]);
+        passes(&[
+            "{redirect: {scheme: https}}",
+            "{redirect: {uri: /x, authority: '', redirectCode: 308}}",
+            "{match: [{uri: {prefix: /a}}], redirect: {prefixRewrite: /y}}",
+            "{redirect: {derivePort: FROM_REQUEST_PORT}}",
+        ]);
+    }
+
+    #[test]
+    fn direct_responses_have_a_final_status_and_a_small_body() {
+        fails(&[
+            ("{directResponse: {status: 199}}", "between 200 and 599"),
+            ("{directResponse: {}}", "between 200 and 599"),
+        ]);
+        let body =
+            |size: usize| format!("{HOSTS}{{directResponse: {{status: 200, body: {{string: {}}}}}}}", "x".repeat(size));
+        assert!(warnings("VirtualService", &body(100 << 10)).is_empty());
+        assert_eq!(warnings("VirtualService", &body((100 << 10) + 1)).len(), 1);
+        each_fails("VirtualService", &[(&body((1 << 20) + 1), "more than 1048576")]);
+    }
+
+    #[test]
+    fn what_speaks_of_forwarding_is_said_to_do_nothing_where_nothing_is_forwarded() {
+        let more = "timeout: 1s, retries: {}, headers: {request: {remove: [a]}, response: {set: {b: c}}}";
+        let found = warnings("VirtualService", &format!("{HOSTS}{{redirect: {{uri: /x}}, {more}}}"));
+        assert_eq!(found.len(), 3, "{found:?}");
+        let found = warnings("VirtualService", &format!("{HOSTS}{{route: [{{destination: {{host: b}}}}], {more}}}"));
+        assert_eq!(found, Vec::<String>::new());
+    }
+
+    #[test]
+    fn rewrites_change_the_path_in_one_way() {
+        each_rule_fails(&[
+            ("    rewrite: {}", "a rewrite needs one of"),
+            ("    rewrite: {uri: /a, uriRegexRewrite: {match: a, rewrite: b}}", "both `uri` and `uriRegexRewrite`"),
+            ("    rewrite: {uriRegexRewrite: {match: a}}", "needs both `match` and `rewrite`"),
+            ("    rewrite: {uriRegexRewrite: {match: '(', rewrite: b}}", "is no regex"),
+            ("    rewrite: {authority: a}\n    headers: {request: {set: {Host: b}}}", "the host is set twice"),
+            ("    timeout: 0s", "at least 1ms"),
+            ("    timeout: 1.0001s", "whole number of milliseconds"),
+        ]);
+        assert!(rule("    rewrite: {uri: /a, authority: b.c}\n    timeout: 1.5s").is_empty());
+    }
 }

@@ -141,3 +141,30 @@ fn shadowed(report: &mut Report, routes: impl Iterator<Item = (Place, Vec<(Place
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, warnings};
+
+    #[test]
+    fn rules_that_are_not_served_are_still_checked() {
+        let cases = [
+            ("tcp: [{}]", "a TCP rule needs a `route`"),
+            ("tcp: [{match: [{destinationSubnets: [x]}], route: [{destination: {host: b}}]}]", "neither an IP address"),
+            ("tls: [{route: [{destination: {host: b}}]}]", "a TLS rule needs a `match`"),
+            ("tls: [{match: [{}], route: [{destination: {host: b}}]}]", "needs `sniHosts`"),
+            ("tls: [{match: [{sniHosts: [b.com]}], route: [{destination: {host: b}}]}]", "none of the `hosts`"),
+            ("tcp: [{route: [{destination: {host: b}}, {destination: {host: c}}]}]", "sum to 0"),
+        ];
+        let specs: Vec<_> =
+            cases.iter().map(|(rules, wanted)| (format!("  hosts: ['*.a.com']\n  {rules}"), *wanted)).collect();
+        each_fails("VirtualService", &specs.iter().map(|(spec, wanted)| (spec.as_str(), *wanted)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn rules_with_the_same_conditions_are_dead() {
+        let rule = "{match: [{port: 1}], route: [{destination: {host: b}}]}";
+        let found = warnings("VirtualService", &format!("  hosts: [a]\n  tcp: [{rule}, {rule}]"));
+        assert_eq!(found.len(), 2, "{found:?}");
+    }
+}

@@ -131,10 +131,11 @@ fn warmup(report: &mut Report, warmup: &Warmup) {
     if let Some(percent) = &warmup.minimum_percent {
         checks::percent(report, "minimumPercent", percent);
     }
+    // At least 1, as Istio's schema has it.
     if let Some(aggression) =
-        warmup.aggression.as_ref().filter(|aggression| aggression.value.is_nan() || aggression.value <= 0.0)
+        warmup.aggression.as_ref().filter(|aggression| aggression.value.is_nan() || aggression.value < 1.0)
     {
-        report.wrong(aggression.place, format!("`aggression` is {}, not above 0", aggression.value));
+        report.wrong(aggression.place, format!("`aggression` is {}, below 1", aggression.value));
     }
 }
 

@@ -35,3 +35,26 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, rule, warnings};
+
+    #[test]
+    fn mirrors_name_a_destination_and_a_share() {
+        each_rule_fails(&[
+            ("    mirror: {host: c}\n    mirrorPercentage: {value: 101}", "not between 0 and 100"),
+            ("    mirror: {host: c}\n    mirrorPercent: 101", "not between 0 and 100"),
+            ("    mirror: {host: c}\n    mirrors: [{destination: {host: d}}]", "both `mirror` and `mirrors`"),
+            ("    mirrors: [{percentage: {value: 1}}]", "`destination` of the mirror is missing"),
+            ("    mirrors: [{destination: {host: d}, percentage: {value: -1}}]", "not between 0 and 100"),
+        ]);
+        assert!(rule("    mirror: {host: c}\n    mirrorPercentage: {}").is_empty());
+    }
+
+    #[test]
+    fn a_share_of_nothing_is_said_to_do_nothing() {
+        let spec = "  hosts: [a]\n  http:\n  - route: [{destination: {host: b}}]\n    mirrorPercentage: {value: 10}";
+        assert_eq!(warnings("VirtualService", spec), ["a mirror percentage has no effect without `mirror`"]);
+    }
+}

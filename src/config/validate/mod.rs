@@ -20,10 +20,13 @@ mod outlier;
 mod pending;
 mod reachability;
 mod references;
+mod remedies;
 mod report;
 mod retry;
 mod server_tls;
 mod service_entry;
+#[cfg(test)]
+mod testing;
 mod traffic_policy;
 pub mod variables;
 mod virtual_service;

@@ -113,3 +113,33 @@ fn blocks(report: &mut Report, policy: &TrafficPolicy) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{alone, findings, resource};
+    use crate::config::diagnostic::Kind;
+
+    #[test]
+    fn what_is_pending_is_refused_and_hides_no_error() {
+        let spec =
+            "  hosts: [a]\n  http:\n  - route: [{destination: {host: b}}]\n    retries: {attempts: -1}\n    fault: {}";
+        let found = findings(&resource("VirtualService", spec), &alone());
+        let kinds: Vec<_> = found.iter().map(|one| one.kind).collect();
+        assert!(kinds.contains(&Kind::Value) && kinds.contains(&Kind::Field), "{found:?}");
+        assert!(
+            found
+                .iter()
+                .filter(|one| one.kind == Kind::Unsupported)
+                .all(|one| one.message.ends_with("not supported yet"))
+        );
+    }
+
+    #[test]
+    fn what_switches_a_feature_off_is_not_refused() {
+        let rule = "  hosts: [a]\n  http:\n  - route: [{destination: {host: b}}]\n    retries: {attempts: 0}";
+        assert!(findings(&resource("VirtualService", rule), &alone()).is_empty());
+        let policy = "  host: a\n  trafficPolicy: {loadBalancer: {simple: RANDOM}, connectionPool: {tcp: {connectTimeout: 1s, \
+                      maxConnections: 0}, http: {maxRequestsPerConnection: 1, h2UpgradePolicy: DEFAULT}}, tls: {mode: DISABLE}}";
+        assert!(findings(&resource("DestinationRule", policy), &alone()).is_empty());
+    }
+}

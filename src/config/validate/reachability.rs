@@ -264,3 +264,72 @@ fn absent_follow(wide: &Conditions, narrow: &Conditions) -> bool {
         narrow.iter().any(|(own, given)| own.eq_ignore_ascii_case(name) && text(wanted) == text(given))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::warnings;
+
+    fn dead(blocks: &[&str]) -> Vec<String> {
+        let rules: Vec<_> =
+            blocks.iter().map(|block| format!("  - match: [{block}]\n    redirect: {{uri: /x}}")).collect();
+        warnings("VirtualService", &format!("  hosts: [a]\n  http:\n{}", rules.join("\n")))
+    }
+
+    #[test]
+    fn a_wider_condition_before_a_narrower_one_takes_everything() {
+        for (wide, narrow) in [
+            ("{uri: {prefix: /a}}", "{uri: {prefix: /a/b}}"),
+            ("{uri: {prefix: /a}}", "{uri: {exact: /ab}}"),
+            ("{uri: {exact: /a}}", "{name: other, uri: {exact: /a}}"),
+            ("{uri: {regex: '/[a-c]'}}", "{uri: {regex: '/[a-c]'}, method: {exact: GET}}"),
+            ("{uri: {prefix: /a}}", "{uri: {prefix: /a}, headers: {x: {exact: b}}}"),
+            ("{headers: {x: {prefix: b}}}", "{uri: {prefix: /a}, headers: {X: {exact: bc}}}"),
+            ("{headers: {x: {}}}", "{headers: {x: {regex: 'a|b'}}}"),
+            ("{headers: {x: {regex: 'a|b'}}}", "{headers: {x: {exact: b}, y: {}}}"),
+            ("{method: {exact: GET}}", "{uri: {prefix: /a}, method: {exact: GET}}"),
+            ("{withoutHeaders: {x: {}}}", "{uri: {prefix: /a}, withoutHeaders: {x: {}}}"),
+            ("{queryParams: {q: {exact: a}}}", "{queryParams: {q: {exact: a}, r: {}}}"),
+            ("{uri: {prefix: /}, port: 80}", "{uri: {prefix: /a}, port: 80}"),
+        ] {
+            assert!(dead(&[wide, narrow]).iter().any(|message| message.contains("never reached")), "{wide} {narrow}");
+            if !narrow.contains("name: other") {
+                assert_eq!(dead(&[narrow, wide]), Vec::<String>::new(), "{narrow} {wide}");
+            }
+        }
+    }
+
+    #[test]
+    fn rules_that_can_be_reached_are_left_alone() {
+        for (first, second) in [
+            ("{uri: {prefix: /a/b}}", "{uri: {prefix: /a}}"),
+            ("{uri: {prefix: /a}, method: {exact: GET}}", "{uri: {prefix: /a}}"),
+            ("{uri: {prefix: /a}, port: 80}", "{uri: {prefix: /a}, port: 81}"),
+            ("{uri: {prefix: /a}, gateways: [mesh]}", "{uri: {prefix: /a}}"),
+            ("{uri: {prefix: /A}}", "{uri: {prefix: /a}, ignoreUriCase: true}"),
+            ("{queryParams: {Q: {}}}", "{queryParams: {q: {}}}"),
+            ("{withoutHeaders: {x: {}}}", "{withoutHeaders: {y: {}}}"),
+            ("{headers: {x: {regex: 'a+'}}}", "{headers: {x: {prefix: a}}}"),
+        ] {
+            assert_eq!(dead(&[first, second]), Vec::<String>::new(), "{first} {second}");
+        }
+    }
+
+    #[test]
+    fn everything_after_a_rule_without_conditions_is_dead() {
+        for all in ["{}", "{uri: {prefix: /}}", "{uri: {regex: '.*'}}"] {
+            let found = dead(&[all, "{uri: {prefix: /a}}", "{uri: {prefix: /b}}"]);
+            assert_eq!(found.len(), 2, "{found:?}");
+            assert!(found.iter().all(|message| message.contains("never reached: rule 0 takes everything")));
+        }
+    }
+
+    #[test]
+    fn rules_are_called_by_their_names() {
+        let found = warnings(
+            "VirtualService",
+            "  hosts: [a]\n  http:\n  - name: all\n    redirect: {uri: /x}\n  - name: some\n    match: [{uri: {prefix: /a}}]\n    \
+             redirect: {uri: /y}",
+        );
+        assert_eq!(found, ["rule `some` is never reached: rule `all` takes everything"]);
+    }
+}

@@ -74,3 +74,25 @@ fn is_registered(code: u16) -> bool {
     matches!(code, 100..=103 | 200..=208 | 226 | 300..=305 | 307 | 308 | 400..=418 | 421..=426 | 428 | 429 | 431 | 451)
         || matches!(code, 500..=508 | 510 | 511)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_rule_fails, rule};
+
+    #[test]
+    fn attempts_and_conditions_fit_together() {
+        each_rule_fails(&[
+            ("    retries: {attempts: -1}", "must not be negative"),
+            ("    retries: {retryOn: 5xx}", "makes no sense with 0 attempts"),
+            ("    retries: {attempts: 0, perTryTimeout: 1s}", "makes no sense with 0 attempts"),
+            ("    retries: {attempts: 1, perTryTimeout: 0s}", "at least 1ms"),
+            ("    retries: {attempts: 1, backoff: 0s}", "at least 1ms"),
+            ("    retries: {attempts: 1, retryOn: '5xx, reset'}", "` reset` is no condition"),
+            ("    retries: {attempts: 1, retryOn: '599'}", "`599` is no condition"),
+            ("    retries: {attempts: 1, retryOn: 'gateway-eror'}", "`gateway-eror` is no condition"),
+        ]);
+        for fine in ["{}", "{attempts: 0, backoff: 1s}", "{attempts: 3, retryOn: '5xx,reset,418'}"] {
+            assert_eq!(rule(&format!("    retries: {fine}")), Vec::<String>::new(), "{fine}");
+        }
+    }
+}

@@ -387,3 +387,119 @@ fn mesh_only(report: &mut Report, spec: &ServiceEntry) {
         report.add(no_effect(place, format!("`{name}` has no effect: it describes the service to a mesh")));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, each_passes, warnings};
+
+    const PORTS: &str = "  ports: [{number: 80, name: http, protocol: HTTP}]";
+
+    fn entry(fields: &str) -> String {
+        let ports = if fields.contains("ports: [{number") || fields.contains("ports: [null") { "" } else { PORTS };
+        let hosts = if fields.contains("hosts:") { "" } else { "\n  hosts: [a.com]" };
+        format!("{ports}{hosts}\n  {fields}")
+    }
+
+    fn fails(cases: &[(&str, &str)]) {
+        let specs: Vec<_> = cases.iter().map(|(fields, wanted)| (entry(fields), *wanted)).collect();
+        each_fails("ServiceEntry", &specs.iter().map(|(spec, wanted)| (spec.as_str(), *wanted)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn hosts_ports_and_addresses() {
+        fails(&[
+            ("hosts: []\n  resolution: DNS", "at least one host"),
+            ("hosts: ['*']\n  resolution: STATIC", "is no host of a service"),
+            ("hosts: ['-']\n  resolution: STATIC", "is no host name"),
+            ("hosts: ['*.a.com']\n  resolution: DNS", "a wildcard is no name"),
+            (
+                "resolution: STATIC\n  ports: [{number: 80, name: a}, {number: 80, name: b}]",
+                "the port 80 is there twice",
+            ),
+            (
+                "resolution: STATIC\n  ports: [{number: 80, name: a}, {number: 81, name: a}]",
+                "the port name `a` is there twice",
+            ),
+            ("resolution: STATIC\n  ports: [{number: 80}]", "`name` of the port is missing"),
+            ("resolution: STATIC\n  ports: [{number: 80, name: a_b}]", "is no port name"),
+            ("resolution: STATIC\n  ports: [{number: 80, name: a, protocol: QUIC}]", "is no protocol"),
+            ("resolution: STATIC\n  ports: [{number: 80, name: a, targetPort: 70000}]", "is not between 1 and 65535"),
+            ("resolution: DNS\n  addresses: [10.0.0.0/8]", "CIDR blocks need"),
+            ("resolution: STATIC\n  addresses: [10.0.0.0/33]", "neither an IP address nor a CIDR block"),
+            (
+                "hosts: [a.b, c.d]\n  resolution: STATIC\n  ports: [{number: 80, name: a, protocol: TCP}]",
+                "nothing else tells them apart",
+            ),
+        ]);
+    }
+
+    #[test]
+    fn each_resolution_has_its_endpoints() {
+        fails(&[
+            ("endpoints: [{address: 10.0.0.1}]", "`resolution: NONE`, the default, cannot have `endpoints`"),
+            ("resolution: NONE", "original destination"),
+            ("resolution: DYNAMIC_DNS", "needs a wildcard"),
+            ("resolution: STATIC\n  endpoints: [{address: v1.internal}]", "is no IP address"),
+            ("resolution: STATIC\n  endpoints: [{}]", "`address` is missing"),
+            ("resolution: STATIC\n  endpoints: [{address: 'unix://./a'}]", "no absolute path"),
+            ("resolution: STATIC\n  endpoints: [{address: 'unix:///a', ports: {http: 80}}]", "has no `ports`"),
+            ("resolution: STATIC\n  endpoints: [{address: 10.0.0.1, ports: {htpp: 80}}]", "no port of the name `htpp`"),
+            ("resolution: DNS\n  endpoints: [{address: 'unix:///a'}]", "neither an IP address nor a DNS name"),
+            ("resolution: DNS_ROUND_ROBIN\n  endpoints: [{address: a.b}, {address: c.d}]", "one endpoint at most"),
+            (
+                "resolution: STATIC\n  workloadSelector: {labels: {a: b}}\n  endpoints: [{address: 10.0.0.1}]",
+                "exclude each other",
+            ),
+        ]);
+        let fine = [
+            "resolution: STATIC\n  endpoints: [{address: 10.0.0.1, ports: {http: 8080}}, {address: '::1'}]",
+            "resolution: STATIC\n  endpoints: [{address: localhost}]",
+            "resolution: DNS",
+            "resolution: DNS\n  endpoints: [{address: b.c}, {address: 10.0.0.1}]",
+            "hosts: ['*.a.com']\n  resolution: STATIC\n  endpoints: [{address: 10.0.0.1}]",
+        ];
+        each_passes("ServiceEntry", &fine.map(entry).each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn what_only_a_mesh_understands_is_said_to_do_nothing() {
+        let found = warnings(
+            "ServiceEntry",
+            &entry(
+                "resolution: STATIC\n  location: MESH_INTERNAL\n  exportTo: ['.']\n  endpoints: [{address: localhost, network: n}]",
+            ),
+        );
+        assert_eq!(found.len(), 4, "{found:?}");
+        assert!(found.iter().any(|message| message.contains("Istio would refuse the name `localhost`")));
+    }
+
+    #[test]
+    fn visibility_is_checked_and_not_enforced() {
+        fails(&[
+            ("resolution: DNS\n  exportTo: ['*', a]", "stands alone"),
+            ("resolution: DNS\n  exportTo: [a, a]", "twice"),
+            ("resolution: DNS\n  exportTo: ['.', default]", "twice"),
+            ("resolution: DNS\n  exportTo: [a_]", "neither a namespace"),
+            ("resolution: DNS\n  exportTo: ['~']", "hides this resource"),
+        ]);
+        each_passes("ServiceEntry", &[&entry("resolution: DNS\n  exportTo: ['*']")]);
+    }
+
+    #[test]
+    fn workload_entries_stand_by_themselves() {
+        each_fails(
+            "WorkloadEntry",
+            &[
+                ("  labels: {a: b}", "`address` is missing"),
+                ("  address: 'a.b:9443'", "neither an IP address nor a DNS name"),
+                ("  address: 10.0.0.1\n  ports: {'@': 80}", "is no port name"),
+                ("  address: 10.0.0.1\n  ports: {http: 0}", "is not between 1 and 65535"),
+                ("  address: 'unix://@a'\n  ports: {http: 80}", "has no `ports`"),
+            ],
+        );
+        each_passes(
+            "WorkloadEntry",
+            &["  address: a.b", "  address: 10.0.0.1\n  labels: {a: b}", "  address: 'unix://@a'", "  network: n"],
+        );
+    }
+}

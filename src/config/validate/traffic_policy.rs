@@ -182,3 +182,110 @@ fn retry_budget(report: &mut Report, budget: &RetryBudget) {
         checks::duration_or_zero(report, interval);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, each_passes, warnings};
+
+    fn policies(cases: &[(&str, &str)]) {
+        let specs: Vec<_> =
+            cases.iter().map(|(policy, wanted)| (format!("  host: a\n  trafficPolicy: {policy}"), *wanted)).collect();
+        each_fails("DestinationRule", &specs.iter().map(|(spec, wanted)| (spec.as_str(), *wanted)).collect::<Vec<_>>());
+        let subsets: Vec<_> = cases
+            .iter()
+            .map(|(policy, wanted)| (format!("  host: a\n  subsets: [{{name: v1, trafficPolicy: {policy}}}]"), *wanted))
+            .collect();
+        each_fails(
+            "DestinationRule",
+            &subsets.iter().map(|(spec, wanted)| (spec.as_str(), *wanted)).collect::<Vec<_>>(),
+        );
+    }
+
+    #[test]
+    fn a_policy_says_something() {
+        policies(&[
+            ("{}", "`trafficPolicy` is empty"),
+            ("{portLevelSettings: [{port: {number: 80}}]}", "the port policy is empty"),
+            ("{portLevelSettings: [{loadBalancer: {simple: RANDOM}}]}", "`port` of the port policy is missing"),
+            ("{portLevelSettings: [null]}", "is null"),
+            ("{connectionPool: {}}", "`connectionPool` is empty"),
+            (
+                "{tunnel: {targetHost: a, targetPort: 80}, proxyProtocol: {version: V1}}",
+                "both `tunnel` and `proxyProtocol`",
+            ),
+            ("{tunnel: {targetHost: a}}", "is not between 1 and 65535"),
+            ("{tunnel: {protocol: GET, targetHost: a, targetPort: 80}}", "neither `CONNECT` nor `POST`"),
+            ("{retryBudget: {percent: 101}}", "not between 0 and 100"),
+        ]);
+    }
+
+    #[test]
+    fn pools_have_possible_limits() {
+        policies(&[
+            ("{connectionPool: {tcp: {maxConnections: -1}}}", "must not be negative"),
+            ("{connectionPool: {tcp: {connectTimeout: 0s}}}", "at least 1ms"),
+            ("{connectionPool: {tcp: {idleTimeout: 1.0001s}}}", "whole number of milliseconds"),
+            ("{connectionPool: {http: {idleTimeout: 0s}}}", "at least 1ms"),
+            ("{connectionPool: {http: {maxRetries: -1}}}", "must not be negative"),
+            ("{connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}}", "exclude each other"),
+            ("{connectionPool: {http: {http2KeepAlive: {interval: 5s}}}}", "`timeout` of `http2KeepAlive` is missing"),
+        ]);
+        each_passes("DestinationRule", &["  host: a\n  trafficPolicy: {connectionPool: {tcp: {idleTimeout: 0s}}}"]);
+    }
+
+    #[test]
+    fn outlier_detection_counts_and_shares() {
+        policies(&[
+            ("{outlierDetection: {maxEjectionPercent: 101}}", "not between 0 and 100"),
+            ("{outlierDetection: {minHealthPercent: -1}}", "not between 0 and 100"),
+            ("{outlierDetection: {interval: 0s}}", "at least 1ms"),
+            ("{outlierDetection: {consecutiveLocalOriginFailures: 5}}", "needs `splitExternalLocalOriginErrors: true`"),
+        ]);
+        let old = warnings("DestinationRule", "  host: a\n  trafficPolicy: {outlierDetection: {consecutiveErrors: 5}}");
+        assert_eq!(old, ["`consecutiveErrors` is deprecated"]);
+    }
+
+    #[test]
+    fn tls_names_the_files_that_its_mode_needs() {
+        policies(&[
+            ("{tls: {mode: MUTUAL, privateKey: k}}", "mutual TLS needs `clientCertificate`"),
+            ("{tls: {mode: MUTUAL, clientCertificate: c}}", "mutual TLS needs `privateKey`"),
+            ("{tls: {mode: SIMPLE, caCertificates: c, insecureSkipVerify: true}}", "not to verify"),
+            ("{tls: {mode: SIMPLE, subjectAltNames: [a], insecureSkipVerify: true}}", "not to verify"),
+            ("{tls: {mode: SIMPLE, credentialName: s, caCertificates: c}}", "exclude each other"),
+            ("{tls: {mode: SIMPLE, credentialName: s}}", "Kubernetes secret"),
+            ("{tls: {mode: ISTIO_MUTUAL}}", "certificates that Istio issues"),
+        ]);
+        let unverified = warnings("DestinationRule", "  host: a\n  trafficPolicy: {tls: {mode: SIMPLE}}");
+        assert!(unverified[0].contains("no `caCertificates`"), "{unverified:?}");
+    }
+
+    #[test]
+    fn load_balancers_choose_in_one_way() {
+        let hash = |fields: &str| format!("{{loadBalancer: {{consistentHash: {{{fields}}}}}}}");
+        let cases = [
+            (hash("httpCookie: {ttl: 1s}"), "`name` of the cookie is missing"),
+            (hash("useSourceIp: true, maglev: {}"), "`tableSize` of `maglev` is missing"),
+            (hash("useSourceIp: true, maglev: {tableSize: 65536}"), "is no prime"),
+            (hash("useSourceIp: true, maglev: {tableSize: 5000011}"), "not below 5000011"),
+            (hash("useSourceIp: true, minimumRingSize: 8, ringHash: {}"), "exclude each other"),
+            ("{loadBalancer: {simple: PASSTHROUGH}}".to_owned(), "original destination"),
+            ("{loadBalancer: {warmup: {}}}".to_owned(), "`duration` of the warmup is missing"),
+            ("{loadBalancer: {warmup: {duration: 1s, aggression: 0.9}}}".to_owned(), "below 1"),
+            ("{loadBalancer: {localityLbSetting: {}, zoneAwareLbSetting: {}}}".to_owned(), "both `localityLbSetting`"),
+            (locality("distribute: [{from: a/*, to: {a/b: 90}}]"), "sum to 90, not 100"),
+            (locality("distribute: [{from: a/*, to: {a/b: 50, a/*: 50}}]"), "overlaps an earlier one"),
+            (locality("distribute: [{from: a//b, to: {a: 100}}]"), "is empty"),
+            (locality("failover: [{from: a, to: a}]"), "cannot fail over to itself"),
+            (locality("failover: [{from: a/b, to: c}]"), "is no region"),
+            (locality("failover: [{from: a, to: b}], distribute: [{from: a, to: {a: 100}}]"), "exclude each other"),
+        ];
+        policies(&cases.iter().map(|(policy, wanted)| (policy.as_str(), *wanted)).collect::<Vec<_>>());
+        let fine = hash("useSourceIp: true, maglev: {tableSize: 65537}");
+        each_passes("DestinationRule", &[&format!("  host: a\n  trafficPolicy: {fine}")]);
+    }
+
+    fn locality(fields: &str) -> String {
+        format!("{{loadBalancer: {{localityLbSetting: {{{fields}}}}}}}")
+    }
+}

@@ -1,9 +1,6 @@
-//! `%VAR%` in header values: Envoy's substitutions. The one list of those that are honoured, and the grammar that Istio checks.
+//! `%VAR%` in header values: Envoy's substitutions. The one list of those that Serin knows, and the grammar that Istio checks.
 
-/// Substitutions that are honoured, and where.
-const KNOWN: &[Known] = &[];
-
-/// A substitution that is honoured.
+/// A substitution that Serin knows.
 struct Known {
     name: &'static str,
     /// Whether something stands in parentheses after the name.
@@ -11,6 +8,23 @@ struct Known {
     /// Whether there is a value only once the response is there.
     response_only: bool,
 }
+
+const fn anywhere(name: &'static str) -> Known {
+    Known { name, argument: false, response_only: false }
+}
+
+/// All of them.
+const KNOWN: &[Known] = &[
+    Known { name: "REQ", argument: true, response_only: false },
+    Known { name: "RESP", argument: true, response_only: true },
+    Known { name: "RESPONSE_CODE", argument: false, response_only: true },
+    anywhere("PROTOCOL"),
+    anywhere("DOWNSTREAM_REMOTE_ADDRESS"),
+    anywhere("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"),
+    anywhere("DOWNSTREAM_LOCAL_PORT"),
+    anywhere("START_TIME"),
+    Known { name: "UPSTREAM_HOST", argument: false, response_only: true },
+];
 
 /// One `%NAME%` or `%NAME(argument)%` of a header value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +49,7 @@ pub enum Piece<'a> {
 }
 
 impl Variable<'_> {
-    /// Whether it is honoured in request headers, or in response headers.
+    /// Whether Serin knows it, in request headers or in response headers.
     pub fn is_known(&self, in_response: bool) -> bool {
         KNOWN.iter().any(|known| {
             known.name == self.name
@@ -112,6 +126,14 @@ mod tests {
         assert_eq!(names(r#"%DYNAMIC_METADATA(["a.b", "c)"])%"#.replace("c)", "c").as_str()), ["DYNAMIC_METADATA"]);
         assert_eq!(names(r"%ENVIRONMENT(a\)b) %x"), ["ENVIRONMENT"]);
         assert!(parse("").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_variable_is_known_by_name_argument_and_place() {
+        let known = |value: &str, in_response| matches!(parse(value).unwrap()[..], [Piece::Variable(variable)] if variable.is_known(in_response));
+        assert!(known("%REQ(X-A)%", false) && known("%PROTOCOL%", true) && known("%RESP(X-A)%", true));
+        assert!(!known("%REQ%", false) && !known("%PROTOCOL(x)%", false) && !known("%HOSTNAME%", true));
+        assert!(!known("%RESP(X-A)%", false) && !known("%RESPONSE_CODE%", false));
     }
 
     #[test]

@@ -213,3 +213,75 @@ pub(super) fn claim(report: &mut Report, name: &Spanned<String>, scope: &Scope) 
         format!("`{}` needs JWT authentication, which this proxy does not do", name.value),
     ));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{each_fails, each_passes, warnings};
+
+    const RULES: &str = "  http: [{redirect: {uri: /x}}]";
+
+    fn with_rules(cases: &[(&str, &str)]) {
+        let specs: Vec<_> = cases.iter().map(|(head, wanted)| (format!("  {head}\n{RULES}"), *wanted)).collect();
+        each_fails("VirtualService", &specs.iter().map(|(spec, wanted)| (spec.as_str(), *wanted)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn hosts_are_names_that_do_not_overlap() {
+        with_rules(&[
+            ("hosts: ['*']", "the host `*` needs a gateway"),
+            ("hosts: ['*']\n  gateways: [g, mesh]", "the host `*` needs a gateway"),
+            ("hosts: ['a.b:80']", "is no host name"),
+            ("hosts: ['a.*.b']", "is no host name"),
+            ("hosts: [a.com, A.com.]", "is listed twice"),
+            ("hosts: ['*.foo.bar', '*.bar']", "have names in common"),
+            ("hosts: [b.a.com, '*.a.com']", "have names in common"),
+            ("hosts: ['*', a.com]\n  gateways: [g]", "have names in common"),
+        ]);
+        let fine = ["['*.a.com', a.com]", "['*-foo.com']", "[A.b.]", "[10.0.0.1]", "['fe80::1']"];
+        let specs = fine.map(|hosts| format!("  hosts: {hosts}\n{RULES}"));
+        each_passes("VirtualService", &specs.each_ref().map(String::as_str));
+        each_passes("VirtualService", &[&format!("  hosts: ['*']\n  gateways: [g]\n{RULES}")]);
+    }
+
+    #[test]
+    fn many_hosts_take_little_time() {
+        let hosts: Vec<_> = (0..20_000).map(|index| format!("h{index}.example.com")).collect();
+        each_passes("VirtualService", &[&format!("  hosts:\n  - {}\n{RULES}", hosts.join("\n  - "))]);
+    }
+
+    #[test]
+    fn a_virtual_service_without_hosts_is_a_delegate() {
+        each_fails(
+            "VirtualService",
+            &[
+                ("  gateways: [g]\n  http: [{redirect: {uri: /x}}]", "cannot have `gateways`"),
+                ("  http: [{delegate: {name: d}}]", "cannot delegate further"),
+                ("  tcp: [{route: [{destination: {host: b}}]}]", "cannot have `tcp` rules"),
+            ],
+        );
+        each_passes("VirtualService", &[RULES]);
+    }
+
+    #[test]
+    fn gateways_have_names() {
+        with_rules(&[
+            ("hosts: [a]\n  gateways: ['*/g']", "is no namespace"),
+            ("hosts: [a]\n  gateways: ['n/']", "is no gateway name"),
+            ("hosts: [a]\n  gateways: ['g_']", "is no gateway name"),
+        ]);
+        let old = warnings("VirtualService", &format!("  hosts: [a.b]\n  gateways: [gateway.example.com]\n{RULES}"));
+        assert_eq!(old, ["`gateway.example.com` is an old form of gateway name"]);
+    }
+
+    #[test]
+    fn rules_below_http_are_refused_or_said_to_do_nothing() {
+        let tcp = "  tcp: [{route: [{destination: {host: b}}]}]";
+        each_fails(
+            "VirtualService",
+            &[("  hosts: [a]", "needs `http` rules"), (&format!("  hosts: [a]\n{tcp}"), "not supported")],
+        );
+        let both = format!("  hosts: [a]\n{RULES}\n{tcp}");
+        each_passes("VirtualService", &[&both]);
+        assert_eq!(warnings("VirtualService", &both).len(), 1);
+    }
+}

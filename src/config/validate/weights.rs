@@ -130,3 +130,85 @@ fn several(place: Place, weights: &[Weight<'_>], total: i64) -> Diagnostic {
         format!("{change}, or, {shares}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{alone, each_rule_fails, errors, findings};
+    use crate::config::settings::Settings;
+
+    fn route(weights: &[Option<i64>]) -> String {
+        let entry = |(index, weight): (usize, &Option<i64>)| {
+            let weight = weight.map_or(String::new(), |weight| format!(", weight: {weight}"));
+            format!("{{destination: {{host: h{index}}}{weight}}}")
+        };
+        let entries: Vec<_> = weights.iter().enumerate().map(entry).collect();
+        format!("  hosts: [a]\n  http:\n  - route: [{}]", entries.join(", "))
+    }
+
+    fn strict(weights: &[Option<i64>]) -> Vec<String> {
+        errors("VirtualService", &route(weights))
+    }
+
+    #[test]
+    fn weights_sum_to_100() {
+        for fine in [&[Some(90), Some(10)][..], &[Some(100), None], &[Some(0), Some(100)], &[None], &[Some(100)]] {
+            assert_eq!(strict(fine), Vec::<String>::new(), "{fine:?}");
+        }
+        assert_eq!(strict(&[Some(60), Some(60)]), ["the weights of this route sum to 120, not 100 (60 + 60)"]);
+        for wrong in [&[Some(90), Some(9)][..], &[None, None], &[Some(90)], &[Some(0)], &[Some(33), Some(33), Some(33)]]
+        {
+            assert_eq!(strict(wrong).len(), 1, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_help_says_what_to_do() {
+        let yaml = super::super::testing::resource("VirtualService", &route(&[Some(60), Some(60)]));
+        let found = findings(&yaml, &alone());
+        let help = found[0].help.as_deref().unwrap();
+        assert!(help.contains("take 20 away") && help.contains("--relative-weights"), "{help}");
+        assert_eq!((found[0].place.line, found[0].place.column), (8, 86));
+    }
+
+    #[test]
+    fn relative_weights_are_shares_of_any_sum() {
+        let relative = Settings { relative_weights: true, ..alone() };
+        let errors = |weights: &[Option<i64>]| {
+            let yaml = super::super::testing::resource("VirtualService", &route(weights));
+            findings(&yaml, &relative).len()
+        };
+        for fine in [&[Some(1), Some(2)][..], &[Some(37)], &[Some(0)], &[Some(999), Some(1)]] {
+            assert_eq!(errors(fine), 0, "{fine:?}");
+        }
+        for wrong in [&[None, None][..], &[Some(0), Some(0)], &[Some(i64::from(i32::MAX)); 3], &[Some(-1), Some(101)]] {
+            assert_eq!(errors(wrong), 1, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn the_annotation_makes_weights_relative() {
+        let yaml = super::super::testing::resource("VirtualService", &route(&[Some(1), Some(2)]));
+        let annotated = |value: &str| {
+            let metadata = format!("name: x\n  annotations:\n    serin.dev/weights: {value}");
+            findings(&yaml.replace("name: x", &metadata), &alone()).len()
+        };
+        assert_eq!(annotated("relative"), 0);
+        assert_eq!(annotated("absolute"), 2);
+    }
+
+    #[test]
+    fn a_destination_is_a_host_with_a_subset_and_a_port() {
+        let to = |destination: &str| format!("    mirror: {destination}");
+        let cases = [
+            ("{host: '*'}", "`*` is no destination"),
+            ("{host: 10.0.0.1}", "is an address"),
+            ("{host: 'b:8080'}", "is no host name"),
+            ("{}", "`host` of the destination is missing"),
+            ("{host: b, subset: a_b}", "is no subset name"),
+            ("{host: b, port: {number: 0}}", "is not between 1 and 65535"),
+            ("{host: b, port: {number: 65536}}", "is not between 1 and 65535"),
+        ];
+        let cases: Vec<_> = cases.iter().map(|(destination, wanted)| (to(destination), *wanted)).collect();
+        each_rule_fails(&cases.iter().map(|(fields, wanted)| (fields.as_str(), *wanted)).collect::<Vec<_>>());
+    }
+}

@@ -21,6 +21,8 @@ pub(super) enum Sign {
     Complete,
     /// It is being written, or is gone and may come back.
     Unfinished,
+    /// What stood there is gone, and something stands there again: whoever put it there says when it is complete.
+    Replaced,
     /// Something about it changed, its owner perhaps; it says nothing about the content.
     Touched,
 }
@@ -46,6 +48,8 @@ pub(super) struct Settle {
     doubtful: bool,
     unfinished: HashMap<PathBuf, Duration>,
     since: Option<Duration>,
+    /// Something was written since the read began, even if it was closed by now.
+    spoiled: bool,
     first: Option<(String, Duration)>,
 }
 
@@ -60,7 +64,9 @@ impl Settle {
             Sign::Unfinished => {
                 self.unfinished.insert(path.to_owned(), now);
                 self.since.get_or_insert(now);
+                self.spoiled = true;
             }
+            Sign::Replaced => self.spoiled = true,
             Sign::Touched => {}
         }
         if self.unfinished.is_empty() {
@@ -100,10 +106,10 @@ impl Settle {
         *self = Self::default();
     }
 
-    /// Whether what was read since [`begin`](Self::begin) may count. If something was being written meanwhile it may not, and
-    /// is to be looked at again.
+    /// Whether what was read since [`begin`](Self::begin) may count. If something was written meanwhile it may not, and is to
+    /// be looked at again.
     pub(super) fn confirm(&mut self) -> bool {
-        let whole = self.unfinished.is_empty() && !self.doubtful;
+        let whole = !self.spoiled && !self.doubtful;
         self.changed |= !whole;
         whole
     }
@@ -150,7 +156,7 @@ mod tests {
     #[test]
     fn an_open_file_waits_for_its_close_100_ms_since_the_last_write() {
         let mut settle = Settle::default();
-        settle.sign(file(), Sign::Unfinished, 0 * MS);
+        settle.sign(file(), Sign::Unfinished, Duration::ZERO);
         settle.sign(file(), Sign::Unfinished, 50 * MS);
         settle.sign(file(), Sign::Touched, 60 * MS);
         assert_eq!(settle.next(60 * MS), Next::Wait(150 * MS));
@@ -171,7 +177,7 @@ mod tests {
     #[test]
     fn an_open_file_counts_only_after_two_equal_reads_one_pause_apart() {
         let mut settle = Settle::default();
-        settle.sign(file(), Sign::Unfinished, 0 * MS);
+        settle.sign(file(), Sign::Unfinished, Duration::ZERO);
         assert!(!settle.compare("half", 100 * MS));
         assert_eq!(settle.next(100 * MS), Next::Wait(200 * MS));
         assert!(!settle.compare("half", 199 * MS), "too soon");
@@ -184,7 +190,7 @@ mod tests {
     #[test]
     fn the_close_ends_the_wait_between_two_reads() {
         let mut settle = Settle::default();
-        settle.sign(file(), Sign::Unfinished, 0 * MS);
+        settle.sign(file(), Sign::Unfinished, Duration::ZERO);
         assert!(!settle.compare("half", 100 * MS));
         settle.sign(file(), Sign::Complete, 120 * MS);
         assert_eq!(settle.next(120 * MS), Next::Check);
@@ -193,7 +199,7 @@ mod tests {
     #[test]
     fn one_open_file_holds_the_others_back() {
         let mut settle = Settle::default();
-        settle.sign(other(), Sign::Unfinished, 0 * MS);
+        settle.sign(other(), Sign::Unfinished, Duration::ZERO);
         settle.sign(file(), Sign::Complete, 10 * MS);
         assert_eq!(settle.next(10 * MS), Next::Wait(100 * MS));
         settle.sign(other(), Sign::Complete, 20 * MS);
@@ -203,7 +209,7 @@ mod tests {
     #[test]
     fn a_write_during_the_read_spoils_it() {
         let mut settle = Settle::default();
-        settle.sign(file(), Sign::Complete, 0 * MS);
+        settle.sign(file(), Sign::Complete, Duration::ZERO);
         settle.begin();
         settle.sign(file(), Sign::Unfinished, MS);
         assert!(!settle.confirm());
@@ -212,9 +218,22 @@ mod tests {
     }
 
     #[test]
+    fn a_write_that_began_and_ended_during_the_read_spoils_it_too() {
+        let mut settle = Settle::default();
+        settle.sign(file(), Sign::Complete, Duration::ZERO);
+        settle.begin();
+        settle.sign(file(), Sign::Unfinished, MS);
+        settle.sign(file(), Sign::Complete, MS);
+        assert!(!settle.confirm());
+        assert_eq!(settle.next(MS), Next::Check);
+        settle.begin();
+        assert!(settle.confirm());
+    }
+
+    #[test]
     fn a_rename_during_the_read_asks_for_another_one_and_leaves_this_one_valid() {
         let mut settle = Settle::default();
-        settle.sign(file(), Sign::Complete, 0 * MS);
+        settle.sign(file(), Sign::Complete, Duration::ZERO);
         settle.begin();
         settle.sign(file(), Sign::Complete, MS);
         assert!(settle.confirm());
@@ -225,8 +244,8 @@ mod tests {
     fn a_suspicion_is_compared_at_once_and_a_close_does_not_dispel_it() {
         let mut settle = Settle::default();
         settle.suspect();
-        assert_eq!(settle.next(0 * MS), Next::Compare);
-        assert!(!settle.compare("a", 0 * MS));
+        assert_eq!(settle.next(Duration::ZERO), Next::Compare);
+        assert!(!settle.compare("a", Duration::ZERO));
         settle.sign(file(), Sign::Complete, MS);
         assert_eq!(settle.next(MS), Next::Wait(100 * MS));
         assert!(settle.compare("a", 100 * MS));
@@ -235,7 +254,7 @@ mod tests {
     #[test]
     fn a_new_burst_has_a_second_of_its_own() {
         let mut settle = Settle::default();
-        settle.sign(file(), Sign::Unfinished, 0 * MS);
+        settle.sign(file(), Sign::Unfinished, Duration::ZERO);
         settle.sign(file(), Sign::Complete, 10 * MS);
         settle.sign(file(), Sign::Unfinished, 990 * MS);
         assert_eq!(settle.next(991 * MS), Next::Wait(1090 * MS));

@@ -3,7 +3,7 @@
 //! A watch follows the inode, not the name. So each one is kept with the identity of what it was put on, and put again on
 //! whatever stands at its path now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -91,7 +91,8 @@ impl Watches {
             self.disarm(&path);
         }
         self.failed.retain(|path, _| wanted.contains(path));
-        wanted.into_iter().fold(false, |new, path| self.arm_one(path) || new)
+        let new: Vec<bool> = wanted.into_iter().map(|path| self.arm_one(path)).collect();
+        new.contains(&true)
     }
 
     fn arm_one(&mut self, path: &Path) -> bool {
@@ -145,15 +146,23 @@ impl Watches {
     }
 }
 
-/// What the event says about this path.
-pub(super) fn sign(event: &Event, path: &Path) -> Sign {
+/// What the event says about this path. `renamed` holds the files that others were renamed over.
+pub(super) fn sign(event: &Event, path: &Path, renamed: &mut HashSet<PathBuf>) -> Sign {
     match event.kind {
-        EventKind::Access(_) | EventKind::Modify(ModifyKind::Name(RenameMode::To)) => Sign::Complete,
+        EventKind::Access(_) => Sign::Complete,
+        EventKind::Modify(ModifyKind::Name(RenameMode::To)) => {
+            renamed.insert(path.to_owned());
+            Sign::Complete
+        }
+        // The end of the old file, which is reported under the name of the new one.
+        EventKind::Remove(_) if renamed.remove(path) => Sign::Touched,
         // The content of a new folder, or of a new file, is still to come. A link is whole from the start.
         EventKind::Create(CreateKind::Folder) => Sign::Unfinished,
         EventKind::Create(_) if path.is_symlink() => Sign::Complete,
-        EventKind::Create(_) | EventKind::Remove(_) => Sign::Unfinished,
-        EventKind::Modify(ModifyKind::Data(_) | ModifyKind::Name(RenameMode::From)) => Sign::Unfinished,
+        EventKind::Create(_) | EventKind::Modify(ModifyKind::Data(_)) => Sign::Unfinished,
+        EventKind::Remove(_) | EventKind::Modify(ModifyKind::Name(RenameMode::From)) => {
+            if path.symlink_metadata().is_ok() { Sign::Replaced } else { Sign::Unfinished }
+        }
         _ => Sign::Touched,
     }
 }
@@ -195,11 +204,10 @@ mod tests {
         let change = || Ok(event(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
         let rescan = || Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
         let failure = || Err(notify::Error::generic("poll"));
-        let cases: [&[fn() -> notify::Result<Event>]; 3] = [&[change, change], &[rescan], &[failure]];
-        for reported in cases {
+        for reported in [vec![change(), change()], vec![rescan()], vec![failure()]] {
             let (messages, inbox) = sync_channel(1);
             let reports = Reports { messages, lost: Arc::default() };
-            reported.iter().for_each(|report| reports.take(report()));
+            reported.into_iter().for_each(|report| reports.take(report));
             assert!(reports.lost.load(Ordering::Acquire));
             assert!(inbox.try_recv().is_ok(), "the thread is woken");
         }
@@ -219,11 +227,23 @@ mod tests {
             (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), Sign::Touched),
         ];
         for (kind, wanted) in signs {
-            assert_eq!(sign(&event(kind), path), wanted, "{kind:?}");
+            assert_eq!(sign(&event(kind), path, &mut HashSet::new()), wanted, "{kind:?}");
         }
         let folder = tempfile::tempdir().unwrap();
         let link = folder.path().join("vs.yaml");
         std::os::unix::fs::symlink("elsewhere", &link).unwrap();
-        assert_eq!(sign(&event(EventKind::Create(CreateKind::File)), &link), Sign::Complete);
+        let mut renamed = HashSet::new();
+        assert_eq!(sign(&event(EventKind::Create(CreateKind::File)), &link, &mut renamed), Sign::Complete);
+        assert_eq!(sign(&event(EventKind::Remove(RemoveKind::File)), &link, &mut renamed), Sign::Replaced);
+    }
+
+    #[test]
+    fn the_end_of_a_file_that_was_renamed_over_is_no_end_of_its_name() {
+        let (path, mut renamed) = (Path::new("/conf/vs.yaml"), HashSet::new());
+        let moved = event(EventKind::Modify(ModifyKind::Name(RenameMode::To)));
+        let removed = event(EventKind::Remove(RemoveKind::File));
+        assert_eq!(sign(&moved, path, &mut renamed), Sign::Complete);
+        assert_eq!(sign(&removed, path, &mut renamed), Sign::Touched);
+        assert_eq!(sign(&removed, path, &mut renamed), Sign::Unfinished);
     }
 }

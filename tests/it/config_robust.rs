@@ -1,0 +1,134 @@
+//! Whatever a file holds, loading ends with an answer: no panic, the same answer each time, and every problem at a place that is
+//! in the text.
+
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+use serin::config::load::{self, Loaded, Read, Source};
+use serin::config::render;
+use serin::config::settings::Settings;
+
+const VALID: [&str; 3] = [
+    include_str!("../fixtures/config/valid/canary.yaml"),
+    include_str!("../fixtures/config/valid/list-and-aliases.yaml"),
+    include_str!("../fixtures/config/valid/json-with-windows-line-ends.yaml"),
+];
+
+/// What is typed by mistake, and what YAML gives a meaning.
+const TYPED: [&str; 24] = [
+    "\n", "\r", "\t", " ", "  ", ":", ": ", "- ", "-", "---\n", "...\n", "{", "}", "[", "]", ",", "&a ", "*a",
+    "!!str ", "\"", "'", "|\n", "# ", "한",
+];
+
+fn load(text: &str) -> Loaded {
+    let sources = vec![Source { path: "vs.yaml".into(), text: text.into() }];
+    load::load(Read { sources, problems: Vec::new() }, &Settings::default())
+}
+
+/// Lines as the parser counts them: `\n`, `\r\n` or `\r`.
+fn lines(text: &str) -> Vec<String> {
+    text.replace("\r\n", "\n").replace('\r', "\n").split('\n').map(str::to_owned).collect()
+}
+
+fn judge(text: &str) -> Result<(), TestCaseError> {
+    let loaded = load(text);
+    let lines = lines(text);
+    for diagnostic in &loaded.diagnostics {
+        let place = diagnostic.place;
+        if place.line == 0 {
+            continue;
+        }
+        let line = lines.get(place.line as usize - 1);
+        prop_assert!(line.is_some(), "line {} of {}: {}", place.line, lines.len(), diagnostic.message);
+        let length = line.map_or(0, |line| line.chars().count());
+        prop_assert!((1..=length + 1).contains(&(place.column as usize)), "{place:?}: {}", diagnostic.message);
+    }
+    let said = render::text(&loaded, true);
+    prop_assert!(!said.contains('\r') && said.chars().all(|c| c == '\n' || c == '\x1b' || !c.is_control()));
+    prop_assert_eq!(render::entries(&loaded).len(), loaded.diagnostics.len());
+    prop_assert_eq!(&load(text).diagnostics, &loaded.diagnostics);
+    Ok(())
+}
+
+#[derive(Clone, Debug)]
+enum Change {
+    Cut(usize),
+    Delete(usize, usize),
+    Insert(usize, &'static str),
+    RepeatLine(usize),
+    Indent(usize, bool),
+}
+
+fn change() -> impl Strategy<Value = Change> {
+    prop_oneof![
+        1 => any::<usize>().prop_map(Change::Cut),
+        3 => (any::<usize>(), 1..6_usize).prop_map(|(at, length)| Change::Delete(at, length)),
+        5 => (any::<usize>(), prop::sample::select(&TYPED[..])).prop_map(|(at, typed)| Change::Insert(at, typed)),
+        1 => any::<usize>().prop_map(Change::RepeatLine),
+        3 => (any::<usize>(), any::<bool>()).prop_map(|(at, more)| Change::Indent(at, more)),
+    ]
+}
+
+fn apply(text: &mut String, change: &Change) {
+    let at = |text: &str, wanted: usize| {
+        let wanted = wanted % (text.len() + 1);
+        (wanted..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
+    };
+    let line = |text: &str, wanted: usize| text[..at(text, wanted)].rfind('\n').map_or(0, |end| end + 1);
+    match change {
+        Change::Cut(wanted) => text.truncate(at(text, *wanted)),
+        Change::Delete(wanted, length) => {
+            let from = at(text, *wanted);
+            let end = text[from..].char_indices().nth(*length).map_or(text.len(), |(end, _)| from + end);
+            text.replace_range(from..end, "");
+        }
+        Change::Insert(wanted, typed) => text.insert_str(at(text, *wanted), typed),
+        Change::RepeatLine(wanted) => {
+            let from = line(text, *wanted);
+            let end = text[from..].find('\n').map_or(text.len(), |end| from + end + 1);
+            let again = text[from..end].to_owned();
+            text.insert_str(from, &again);
+        }
+        Change::Indent(wanted, more) => {
+            let from = line(text, *wanted);
+            match more {
+                true => text.insert_str(from, "  "),
+                false if text[from..].starts_with("  ") => text.replace_range(from..from + 2, ""),
+                false => {}
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+
+    #[test]
+    fn slips_of_the_hand_get_an_answer(start in prop::sample::select(&VALID[..]), changes in prop::collection::vec(change(), 1..6)) {
+        let mut text = start.to_owned();
+        for change in &changes {
+            apply(&mut text, change);
+        }
+        judge(&text)?;
+    }
+
+    #[test]
+    fn any_text_gets_an_answer(text in "(\\PC|[\n\r\t:{}\\[\\]&*!|>#'\"-]){0,60}") {
+        judge(&text)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_get_an_answer(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let folder = tempfile::tempdir().unwrap();
+        let path: PathBuf = folder.path().join("vs.yaml");
+        std::fs::write(&path, &bytes).unwrap();
+        let loaded = load::load(load::read(&[path], false), &Settings::default());
+        prop_assert!(!loaded.is_valid());
+        let said = render::text(&loaded, false);
+        prop_assert!(said.starts_with("error") || said.starts_with("warning"));
+    }
+}
