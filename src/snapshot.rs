@@ -12,8 +12,8 @@ use arc_swap::{ArcSwap, Guard};
 use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::settings::Settings;
-use crate::routing::{self, Action, RouteTable};
-use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, RouteMetrics, SnapshotToken};
+use crate::routing::{self, Action, RouteTable, Rule};
+use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
 use crate::upstream::{Cluster, Registry};
 use clusters::{Clusters, Known};
 
@@ -35,6 +35,7 @@ pub struct Snapshot {
     pub generation: u64,
     /// The decision.
     pub routes: RouteTable<Destination>,
+    answers: Vec<Option<Arc<RouteMetrics>>>,
     clusters: Vec<Arc<Cluster>>,
     versions: Vec<Arc<DestinationMetrics>>,
     endpoints: Mutex<Vec<Arc<EndpointMetrics>>>,
@@ -45,6 +46,11 @@ impl Snapshot {
     /// Every cluster, once.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
         &self.clusters
+    }
+
+    /// The counters of a rule of this snapshot that answers by itself; `None` for one that forwards.
+    pub fn answering(&self, rule: &Rule<Destination>) -> Option<&Arc<RouteMetrics>> {
+        self.answers.get(rule.number)?.as_ref()
     }
 
     /// Counts connections and looks at endpoints, for the gauges that are about to be shown.
@@ -123,10 +129,23 @@ impl Builder {
             any_host: !self.settings.strict_hosts && resources.virtual_services.len() == 1,
         };
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
+        let answers = self.answers(&routes);
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
         let (clusters, versions) = clusters.known().map(version).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
-        Snapshot { generation, routes, clusters, versions, endpoints, _alive }
+        Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive }
+    }
+
+    /// The counters of every rule that answers by itself, at the rule's number.
+    fn answers(&self, routes: &RouteTable<Destination>) -> Vec<Option<Arc<RouteMetrics>>> {
+        let mut answers = Vec::new();
+        for (_, rule) in routes.rules() {
+            if let Action::Redirect(_) | Action::Respond(_) = rule.action {
+                answers.resize(answers.len().max(rule.number + 1), None);
+                answers[rule.number] = Some(self.metrics.route(&rule.label, NONE, NONE));
+            }
+        }
+        answers
     }
 
     /// A snapshot without a route: what is in force before the first configuration.

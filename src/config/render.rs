@@ -1,7 +1,7 @@
 //! Diagnostics for people (the source line with a caret, as a compiler prints it) and for programs (`check --json`).
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
@@ -161,6 +161,26 @@ pub struct Entry {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl Entry {
+    /// Whether it keeps the configuration out of force.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+}
+
+/// One line: `vs.yaml:14:19: error: message`.
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = [Some(self.file.clone()).filter(|file| !file.is_empty()), self.line.map(|line| line.to_string())];
+        let place = place.into_iter().flatten().chain(self.column.map(|column| column.to_string()));
+        for part in place {
+            write!(f, "{part}:")?;
+        }
+        let word = if self.is_error() { "error" } else { "warning" };
+        write!(f, " {word}: {}", self.message)
+    }
 }
 
 /// All diagnostics of a configuration for programs. Parses the files that have some again, to name the fields.

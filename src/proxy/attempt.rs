@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
 use super::failure::Failure;
+use super::headers;
 use super::worker::Worker;
 use crate::routing::{RetryOn, RetryPolicy};
 use crate::snapshot::Destination;
@@ -125,7 +126,11 @@ impl<'r> Attempts<'r> {
         let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
         let sent = Instant::now();
         match connection.send(Request::from_parts(*parts, body)).await {
-            Ok(response) => {
+            Ok(mut response) => {
+                if !headers::settle_framing(response.headers_mut()) {
+                    self.count(AttemptResult::Failed(Failure::Protocol.flag()));
+                    return Step::Failed(Failure::Protocol);
+                }
                 let shard = self.worker.shard();
                 let metrics = self.destination.metrics.destination();
                 metrics.upstream_duration(shard, sent.elapsed());

@@ -18,6 +18,9 @@ pub enum Failure {
     /// The request target is longer than we take.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// A transfer coding other than chunked.
+    #[error("the transfer coding of the request is not known")]
+    UnknownCoding,
     /// A method that a gateway does not forward (CONNECT, TRACE).
     #[error("this method is not forwarded")]
     MethodRefused,
@@ -77,6 +80,7 @@ impl Failure {
         match self {
             Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
             Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
@@ -91,7 +95,11 @@ impl Failure {
     /// Envoy's letters for it.
     pub fn flag(&self) -> Flag {
         match self {
-            Self::BadRequest(_) | Self::TargetTooLong | Self::MethodRefused | Self::BodyBroken => Flag::DPE,
+            Self::BadRequest(_)
+            | Self::TargetTooLong
+            | Self::UnknownCoding
+            | Self::MethodRefused
+            | Self::BodyBroken => Flag::DPE,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
             Self::Overloaded(_) => Flag::UO,
@@ -107,7 +115,9 @@ impl Failure {
     /// The error token of `proxy-status` (RFC 9209 §2.3).
     pub fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::TargetTooLong | Self::BodyBroken | Self::BodyTimeout => "http_request_error",
+            Self::BadRequest(_) | Self::TargetTooLong | Self::UnknownCoding | Self::BodyBroken | Self::BodyTimeout => {
+                "http_request_error"
+            }
             Self::MethodRefused => "http_request_denied",
             Self::NoHost | Self::NoRule => "destination_not_found",
             Self::NoHealthyUpstream(_) => "destination_unavailable",
@@ -134,7 +144,16 @@ impl Failure {
 
     /// Whether the connection to the client can serve nothing after this.
     pub fn ends_connection(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::TargetTooLong | Self::BodyTimeout | Self::BodyBroken | Self::Stalled)
+        matches!(
+            self,
+            Self::BadRequest(_)
+                | Self::TargetTooLong
+                | Self::UnknownCoding
+                | Self::MethodRefused
+                | Self::BodyTimeout
+                | Self::BodyBroken
+                | Self::Stalled
+        )
     }
 }
 

@@ -24,7 +24,7 @@ use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use super::{headers, reply};
 use crate::routing::{Action, Found, RequestView, Route, Rule, Target};
-use crate::snapshot::Destination;
+use crate::snapshot::{Destination, Snapshot};
 use crate::upstream::{RequestBody, UploadProgress};
 
 /// What every request of one client connection has in common.
@@ -86,10 +86,12 @@ impl Client {
         };
         match &route.rule.action {
             Action::Redirect(redirect) => {
+                answered(record, view.snapshot(), &route.rule);
                 let location = redirect.location(&request, route.matched);
                 Journey::own(redirected(redirect.status, &location), &route.rule)
             }
             Action::Respond(answer) => {
+                answered(record, view.snapshot(), &route.rule);
                 let response = reply::own(answer.status, answer.content_type.clone(), answer.body.clone());
                 Journey::own(response, &route.rule)
             }
@@ -155,10 +157,13 @@ impl Client {
     fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers);
+        }
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
         target.request_headers.apply(&mut parts.headers);
-        if matches!(body, RequestBody::Streaming(..)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        if matches!(body, RequestBody::Streaming(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             // Said outright, because hyper sends no body of unknown length with GET otherwise.
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -196,6 +201,13 @@ impl Client {
         headers::remove_hop_by_hop(&mut parts.headers);
         wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
         Response::from_parts(parts, ResponseBody::own(Bytes::new()))
+    }
+}
+
+/// The request counts for a rule that needs no destination.
+fn answered(record: &mut Record, snapshot: &Snapshot, rule: &Rule<Destination>) {
+    if let Some(metrics) = snapshot.answering(rule) {
+        record.routed(metrics);
     }
 }
 
@@ -271,7 +283,9 @@ impl Journey {
 
 fn forwarded(answer: Answer, deadline: Option<Instant>, record: Record) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
-    let (parts, incoming) = response.into_parts();
+    let (mut parts, incoming) = response.into_parts();
+    // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
+    parts.version = Version::HTTP_11;
     let exchange = Exchange { record, lease, connection, deadline };
     Response::from_parts(parts, ResponseBody::upstream(incoming, exchange))
 }

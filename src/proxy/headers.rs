@@ -75,14 +75,37 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Failure::MethodRefused);
     }
+    if !is_chunked_at_most(&parts.headers) {
+        return Err(Failure::UnknownCoding);
+    }
     match parts.uri.path_and_query() {
         Some(target) if target.as_str().len() > MAX_TARGET => Err(Failure::TargetTooLong),
+        Some(target) if !target.as_str().is_ascii() => Err(Failure::BadRequest("the request target is not ASCII")),
         Some(target) if target.as_str() == "*" && parts.method != Method::OPTIONS => {
             Err(Failure::BadRequest("`*` is a target of OPTIONS only"))
         }
         Some(_) => Ok(()),
         None => Err(Failure::BadRequest("the request target has no path")),
     }
+}
+
+/// Whether the body is chunked, once, or has no transfer coding at all: other codings are not known here.
+fn is_chunked_at_most(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Makes an answer's framing unambiguous: chunked wins over a length (RFC 9112 §6.3). False: its coding is not known.
+pub(super) fn settle_framing(headers: &mut HeaderMap) -> bool {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+        return is_chunked_at_most(headers);
+    }
+    true
 }
 
 /// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones. `Expect` is
@@ -122,6 +145,18 @@ fn named_by(value: &HeaderValue) -> Vec<HeaderName> {
         .collect()
 }
 
+/// Puts the crumbs that HTTP/2 may send a cookie in together again (RFC 9113 §8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut cookie) = headers.entry(header::COOKIE)
+        && cookie.iter().nth(1).is_some()
+    {
+        let crumbs = cookie.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(whole) = HeaderValue::from_bytes(&crumbs) {
+            cookie.insert(whole);
+        }
+    }
+}
+
 /// Says who the request came from. `peer` is the client's address; an existing list is continued.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme: &'static str) {
     match headers.entry(&FORWARDED_FOR) {
@@ -158,6 +193,9 @@ pub(super) fn set_host(headers: &mut HeaderMap, uri: &Uri, replaced: Option<&Hea
         && let Ok(host) = HeaderValue::from_str(without_user(authority))
     {
         headers.insert(header::HOST, host);
+    } else if !headers.contains_key(header::HOST) {
+        // HTTP/1.0 may name none, HTTP/1.1 has to (RFC 9112 §3.2).
+        headers.insert(header::HOST, HeaderValue::from_static(""));
     }
 }
 
@@ -237,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn cookie_crumbs_become_one_cookie() {
+        let mut map = headers(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut map);
+        assert_eq!(map, headers(&[("cookie", "a=1; b=2; c=3"), ("x", "1")]));
+        let mut whole = headers(&[("cookie", "a=1; b=2")]);
+        join_cookies(&mut whole);
+        assert_eq!(whole, headers(&[("cookie", "a=1; b=2")]));
+    }
+
+    #[test]
     fn upstream_sees_the_path_and_the_host_of_an_absolute_target() {
         let uri: Uri = "http://b:81/x?y".parse().unwrap();
         assert_eq!(origin_form(&uri, None), "/x?y");
@@ -246,6 +294,23 @@ mod tests {
         assert_eq!(map["host"], "b:81");
         set_host(&mut map, &uri, Some(&HeaderValue::from_static("c")));
         assert_eq!(map["host"], "c");
+        let mut none = HeaderMap::new();
+        set_host(&mut none, &Uri::from_static("/"), None);
+        assert_eq!(none["host"], "");
+    }
+
+    #[test]
+    fn an_answer_has_one_framing() {
+        let mut both = headers(&[("transfer-encoding", "Chunked"), ("content-length", "3")]);
+        assert!(settle_framing(&mut both));
+        assert_eq!(both, headers(&[("transfer-encoding", "Chunked")]));
+        assert!(settle_framing(&mut headers(&[("content-length", "3")])));
+        for bad in [
+            &[("transfer-encoding", "gzip, chunked")][..],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+        ] {
+            assert!(!settle_framing(&mut headers(bad)), "{bad:?}");
+        }
     }
 
     #[test]
@@ -259,6 +324,7 @@ mod tests {
         assert_eq!(refuse(Method::CONNECT, "a:80"), Some(405));
         assert_eq!(refuse(Method::GET, "*"), Some(400));
         assert_eq!(refuse(Method::OPTIONS, "*"), None);
+        assert_eq!(refuse(Method::GET, "/\u{e9}"), Some(400));
         assert_eq!(refuse(Method::GET, &format!("/{}", "a".repeat(MAX_TARGET))), Some(414));
         assert_eq!(refuse(Method::GET, &format!("/{}", "a".repeat(MAX_TARGET - 1))), None);
     }

@@ -49,7 +49,7 @@ impl Record {
         }
     }
 
-    /// A destination was drawn: from now on the request counts for it.
+    /// It is known where the request counts: for the destination that was drawn, or for a rule that answers by itself.
     pub(super) fn routed(&mut self, metrics: &Arc<RouteMetrics>) {
         metrics.destination().started(self.worker.shard());
         self.metrics = Some(Arc::clone(metrics));

@@ -54,9 +54,9 @@ pub fn compile<D>(
     let services = in_order(resources);
     let declared = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
     let declared: HashSet<&str> = declared.map(|host| host.as_str()).collect();
-    let mut listeners = Vec::new();
+    let (mut listeners, mut rules) = (Vec::new(), 0);
     for port in &options.mesh_ports {
-        let mut compiler = Compiler { port: *port, declared: &declared, destination };
+        let mut compiler = Compiler { port: *port, declared: &declared, rules: &mut rules, destination };
         listeners.push((*port, compiler.mesh(&services, options.any_host)));
     }
     RouteTable::new(listeners)
@@ -79,6 +79,8 @@ struct Compiler<'c, D> {
     port: u16,
     /// The hosts that ServiceEntries declare.
     declared: &'c HashSet<&'c str>,
+    /// How many rules the table has so far.
+    rules: &'c mut usize,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -121,12 +123,12 @@ impl<D> Compiler<'_, D> {
     /// All routes of one VirtualService up to the first that matches everything; none if there are none.
     fn virtual_host(&mut self, service: &Resource<VirtualService>, gateway: &str) -> Option<VirtualHost<D>> {
         let (mut matchers, mut routes) = (Matchers::default(), Vec::new());
-        'rules: for (number, written) in service.spec.http.iter().enumerate() {
+        'rules: for (index, written) in service.spec.http.iter().enumerate() {
             let blocks = self.blocks(written, gateway);
             if blocks.is_empty() || written.delegate.is_some() {
                 continue;
             }
-            let rule = Arc::new(self.rule(service, number, written));
+            let rule = Arc::new(self.rule(service, index, written));
             for block in blocks {
                 let added = matchers.push(block);
                 let name = route_name(written, block, &rule.label);
@@ -148,13 +150,16 @@ impl<D> Compiler<'_, D> {
         written.matches.iter().filter(|block| applies(block, self.port, gateway)).map(Some).collect()
     }
 
-    fn rule(&mut self, service: &Resource<VirtualService>, number: usize, written: &HttpRoute) -> Rule<D> {
+    fn rule(&mut self, service: &Resource<VirtualService>, index: usize, written: &HttpRoute) -> Rule<D> {
         let label: Arc<str> = match &written.name {
             Some(name) if !name.is_empty() => name.as_str().into(),
-            _ => format!("{}/{number}", service.metadata.name.value).into(),
+            _ => format!("{}/{index}", service.metadata.name.value).into(),
         };
         let action = self.action(&service.metadata.namespace, written, &label);
+        let number = *self.rules;
+        *self.rules += 1;
         Rule {
+            number,
             label,
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
             timeout: written.timeout.map(|timeout| timeout.value),
@@ -335,6 +340,19 @@ mod tests {
         assert_eq!(went(&table, &Request::get("/").host("b.x")), "no rule");
         assert_eq!(went(&table, &Request::get("/").host("c.x")), "wide");
         assert_eq!(went(&table, &Request::get("/").host("other")), "no host", "two are not alone");
+    }
+
+    #[test]
+    fn every_rule_of_every_listener_has_its_own_number() {
+        let services = vec![
+            service("a", &["a"], vec![rule("one", vec![on_uri(prefix("/x"))]), rule("two", vec![])]),
+            service("b", &["b"], vec![rule("three", vec![])]),
+        ];
+        let options = Options { mesh_ports: vec![80, 81], any_host: false };
+        let table = compile(&resources(services), &options, &mut |_| ());
+        let mut numbers: Vec<_> = table.rules().map(|(_, rule)| rule.number).collect();
+        numbers.sort_unstable();
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5]);
     }
 
     #[test]

@@ -76,6 +76,8 @@ pub struct Route<D> {
 /// What a rule does with a request.
 #[derive(Debug)]
 pub struct Rule<D> {
+    /// Its place among the rules of the table, from 0: what else is known about a rule can be kept in a list.
+    pub number: usize,
     /// The name for metrics: the rule's, or `<virtualservice>/<index>`.
     pub label: Arc<str>,
     /// What becomes of the request.

@@ -4,10 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 /// How far the upload of one request body has come. Read by whoever decides whether a connection may be used again.
 #[derive(Debug, Default)]
@@ -41,20 +45,60 @@ pub enum RequestBody {
     #[default]
     Empty,
     /// Streamed from the client as the endpoint takes it.
-    Streaming(Incoming, Arc<UploadProgress>),
+    Streaming(Upload),
+}
+
+/// A client's body on its way.
+#[derive(Debug)]
+pub struct Upload {
+    /// Taken when the upload is dropped.
+    incoming: Option<Incoming>,
+    progress: Arc<UploadProgress>,
 }
 
 impl RequestBody {
     /// The client's body; empty when it has none.
     pub fn new(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Streaming(incoming, Arc::default()) }
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Streaming(Upload { incoming: Some(incoming), progress: Arc::default() })
     }
 
     /// The progress of the upload; none for an empty body.
     pub fn progress(&self) -> Option<Arc<UploadProgress>> {
         match self {
             Self::Empty => None,
-            Self::Streaming(_, progress) => Some(Arc::clone(progress)),
+            Self::Streaming(upload) => Some(Arc::clone(&upload.progress)),
+        }
+    }
+}
+
+/// What is left of an upload that the endpoint no longer takes is read on for a while, so that a client that is still sending
+/// sees the answer and not a reset.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// The same, in time.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+impl Drop for Upload {
+    /// hyper owns the upload and drops it when the endpoint closes: nobody else is there to read on.
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take()
+            && !self.progress.is_finished()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // It ends by itself within `LINGER_TIME`, and at once when the client has gone.
+            runtime.spawn(timeout(LINGER_TIME, linger(incoming)));
+        }
+    }
+}
+
+async fn linger(mut incoming: Incoming) {
+    let mut left = LINGER_BYTES;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
         }
     }
 }
@@ -64,7 +108,7 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming(incoming, progress) = self.get_mut() else {
+        let Self::Streaming(Upload { incoming: Some(incoming), progress }) = self.get_mut() else {
             return Poll::Ready(None);
         };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
@@ -85,16 +129,19 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Empty => true,
-            Self::Streaming(incoming, _) => incoming.is_end_stream(),
-        }
+        self.incoming().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
+        self.incoming().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+}
+
+impl RequestBody {
+    fn incoming(&self) -> Option<&Incoming> {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(incoming, _) => incoming.size_hint(),
+            Self::Empty => None,
+            Self::Streaming(upload) => upload.incoming.as_ref(),
         }
     }
 }

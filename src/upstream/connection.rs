@@ -54,6 +54,14 @@ impl Connection {
         }
     }
 
+    /// Waits until it could take the next request: the last one is sent and answered.
+    pub async fn ready(&mut self) -> hyper::Result<()> {
+        match self {
+            Self::Http1(one) => one.sender.ready().await,
+            Self::Http2(_) => Ok(()),
+        }
+    }
+
     /// Whether the endpoint closed it.
     pub fn is_closed(&self) -> bool {
         match self {
