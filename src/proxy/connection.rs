@@ -91,7 +91,7 @@ async fn serve_stream<S: Stream>(arrival: Arrival, stream: S, protocol: Option<P
         None => match until_expired(&arrival.state, io.detect()).await {
             Ok(Ok(Some(protocol))) => protocol,
             Ok(Ok(None) | Err(_)) => return,
-            Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
+            Err(Expired::Head) if io.has_read() => return refuse_head(&arrival.worker, io).await,
             Err(_) => return,
         },
     };
@@ -124,6 +124,12 @@ async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
             Poll::Pending if state.is_answering() => Poll::Ready(Err(Expired::Stalled)),
             Poll::Pending => Poll::Pending,
         },
+        // A request may have come in the same moment: then it is served.
+        Some(Expired::Idle) => match Pin::new(&mut server).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending if state.carries_on() => Poll::Pending,
+            Poll::Pending => Poll::Ready(Err(Expired::Idle)),
+        },
         Some(why) => Poll::Ready(Err(why)),
         None => Pin::new(&mut server).poll(cx).map(Ok),
     })
@@ -137,7 +143,7 @@ async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
         }
         Err(Expired::Head) => {
             if let Some(parts) = server.into_parts() {
-                refuse_head(parts.io.into_inner()).await;
+                refuse_head(&worker, parts.io.into_inner()).await;
             }
         }
         Ok(_) | Err(_) => {}
@@ -189,7 +195,8 @@ pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Futu
 }
 
 /// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
-async fn refuse_head<S: Stream>(mut io: ClientIo<S>) {
+async fn refuse_head<S: Stream>(worker: &Worker, mut io: ClientIo<S>) {
+    worker.count_slow();
     if io.write_all(HEAD_TIMEOUT).await.is_ok() {
         let _ = io.shutdown().await;
     }

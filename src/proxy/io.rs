@@ -40,6 +40,8 @@ impl Stream for TlsStream<TcpStream> {
 pub(super) struct ClientIo<S> {
     stream: S,
     ahead: BytesMut,
+    /// Whether the last flush found the socket full.
+    flushing: bool,
     state: Arc<ConnectionState>,
 }
 
@@ -55,7 +57,7 @@ pub(super) enum Protocol {
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Wraps a stream.
     pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self { stream, ahead: BytesMut::new(), state }
+        Self { stream, ahead: BytesMut::new(), flushing: false, state }
     }
 
     /// Whether anything arrived that was not taken yet.
@@ -69,6 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));
             }
+            self.state.read();
             let known = self.ahead.len().min(PREFACE.len());
             if self.ahead[..known] != PREFACE[..known] {
                 return Ok(Some(Protocol::Http1));
@@ -132,8 +135,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_flush(cx);
         // TLS takes a write before the socket does.
-        if polled.is_pending() {
-            self.state.wrote(true);
+        if polled.is_pending() || self.flushing {
+            self.flushing = polled.is_pending();
+            self.state.wrote(self.flushing);
         }
         polled
     }

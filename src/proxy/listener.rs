@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
@@ -160,6 +160,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 #[derive(Debug)]
 pub struct Room {
     open: AtomicUsize,
+    waiting: AtomicUsize,
     most: usize,
 }
 
@@ -170,16 +171,30 @@ struct Place(Arc<Room>);
 impl Room {
     /// Room for this many connections.
     pub fn new(most: usize) -> Self {
-        Self { open: AtomicUsize::new(0), most }
+        Self { open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), most }
+    }
+
+    /// Whether a connection waits for another one to end.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// A place, as soon as there is one: idle connections go first.
+    async fn enter(self: &Arc<Self>, worker: &Worker) -> Place {
+        if self.is_full() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            while self.is_full() {
+                worker.watch().close_oldest_idle();
+                sleep(FIRST_PAUSE).await;
+            }
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
     }
 
     fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.most
-    }
-
-    fn take(self: &Arc<Self>) -> Place {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(self))
     }
 }
 
@@ -193,39 +208,18 @@ impl Drop for Place {
 pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListener, room: Arc<Room>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        while room.is_full() {
-            // Idle connections go first; new ones wait in the backlog, where they lose nothing.
-            worker.watch().close_oldest_idle();
-            sleep(FIRST_PAUSE).await;
-        }
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = worker.drained() => return,
-            () = listener.closed() => {
-                worker.watch().leave(listener.id);
-                return;
-            }
+            () = worker.drained() => break,
+            () = listener.closed() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                // Answers are written whole; waiting for more would only delay them.
-                let _ = stream.set_nodelay(true);
-                let state = Arc::new(ConnectionState::accepted());
-                worker.watch().add(listener.id, &state);
-                let arrival = Arrival { worker: Arc::clone(&worker), state, bound: listener.bound, peer };
-                let (place, tls) = (room.take(), listener.tls());
-                match tls {
-                    None => drop(tokio::spawn(async move {
-                        connection::serve(arrival, stream).await;
-                        drop(place);
-                    })),
-                    Some(tls) => drop(tokio::spawn(async move {
-                        connection::serve_tls(arrival, stream, tls).await;
-                        drop(place);
-                    })),
-                }
+                // The ones behind it wait in the backlog, where they lose nothing.
+                let place = room.enter(&worker).await;
+                serve(&worker, &listener, (stream, peer), place);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -234,6 +228,40 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+    // Asked directly: the runtime does not know yet of what came since it last looked, and closing would reset it.
+    if let Ok(socket) = socket.into_std() {
+        for _ in 0..BACKLOG {
+            let Ok((stream, peer)) = socket.accept() else { break };
+            if stream.set_nonblocking(true).is_ok()
+                && let Ok(stream) = TcpStream::from_std(stream)
+            {
+                let place = room.enter(&worker).await;
+                serve(&worker, &listener, (stream, peer), place);
+            }
+        }
+    }
+    if listener.is_closed() {
+        worker.watch().leave(listener.id);
+    }
+}
+
+/// Serves a connection; it counts as open from this call on.
+fn serve(worker: &Arc<Worker>, listener: &Listener, (stream, peer): (TcpStream, SocketAddr), place: Place) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let state = Arc::new(ConnectionState::accepted());
+    worker.watch().add(listener.id, &state);
+    let arrival = Arrival { worker: Arc::clone(worker), state, bound: listener.bound, peer };
+    match listener.tls() {
+        None => drop(tokio::spawn(async move {
+            connection::serve(arrival, stream).await;
+            drop(place);
+        })),
+        Some(tls) => drop(tokio::spawn(async move {
+            connection::serve_tls(arrival, stream, tls).await;
+            drop(place);
+        })),
     }
 }
 

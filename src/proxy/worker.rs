@@ -5,13 +5,14 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
 use super::draw::Draws;
@@ -67,7 +68,7 @@ impl View {
 /// A worker's thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    thread: JoinHandle<usize>,
+    thread: thread::JoinHandle<usize>,
 }
 
 impl WorkerHandle {
@@ -114,13 +115,16 @@ impl Worker {
 
     /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
     async fn run(self: &Arc<Self>, mut sockets: UnboundedReceiver<Opened>, room: Arc<Room>) -> usize {
-        let mut shutdown = self.shared.shutdown.clone();
+        let (mut accepting, mut shutdown) = (Vec::new(), self.shared.shutdown.clone());
         let mut ticker = interval(self.shared.limits.tick());
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticker.tick() => self.tick(),
-                Some(opened) = sockets.recv() => self.open(opened, &room),
+                _ = ticker.tick() => self.tick(&room),
+                Some(opened) = sockets.recv() => {
+                    accepting.retain(|task: &JoinHandle<()>| !task.is_finished());
+                    accepting.extend(self.open(opened, &room));
+                }
                 () = shutdown.reached(Stage::Draining) => break,
             }
         }
@@ -128,33 +132,37 @@ impl Worker {
         self.draining.store(true, Ordering::Relaxed);
         self.drained.notify_waiters();
         self.watch.wake_all();
-        // Accept loops take what waits before they look at the flag again.
         let mut ticker = interval(Duration::from_millis(20));
         while shutdown.stage() < Stage::Aborted {
             ticker.tick().await;
-            self.tick();
+            self.tick(&room);
             if shutdown.stage() >= Stage::Closing {
                 self.watch.close_idle();
             }
-            if self.watch.len() == 0 {
+            if self.watch.len() == 0 && accepting.iter().all(|task| task.is_finished()) {
                 return 0;
             }
         }
         self.watch.len()
     }
 
-    fn open(self: &Arc<Self>, Opened { listener, socket }: Opened, room: &Arc<Room>) {
+    fn open(self: &Arc<Self>, Opened { listener, socket }: Opened, room: &Arc<Room>) -> Option<JoinHandle<()>> {
         match TcpListener::from_std(socket) {
-            Ok(socket) => {
-                tokio::spawn(listener::accept(Arc::clone(self), listener, socket, Arc::clone(room)));
+            Ok(socket) => Some(tokio::spawn(listener::accept(Arc::clone(self), listener, socket, Arc::clone(room)))),
+            Err(error) => {
+                tracing::error!("a worker cannot listen on {}: {error}", listener.bound().local);
+                None
             }
-            Err(error) => tracing::error!("a worker cannot listen on {}: {error}", listener.bound().local),
         }
     }
 
-    fn tick(&self) {
+    fn tick(&self, room: &Room) {
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
+        if room.is_wanted() {
+            // Perhaps by a worker whose own connections are all busy.
+            self.watch.close_oldest_idle();
+        }
         for cluster in self.view().snapshot().clusters() {
             cluster.evict_idle(self.index, now);
         }
@@ -215,12 +223,20 @@ impl Worker {
 
     /// A request that hyper refused before it reached the handler.
     pub fn count_malformed(&self, error: &hyper::Error) {
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        self.count_refused(if error.is_parse_too_large() { 431 } else { 400 }, Flag::DPE);
+    }
+
+    /// A request whose head did not arrive in time.
+    pub fn count_slow(&self) {
+        self.count_refused(408, Flag::SI);
+    }
+
+    fn count_refused(&self, status: u16, flag: Flag) {
         let unknown = Method::from_bytes(b"_OTHER").unwrap_or_default();
         let finished = Finished {
             method: &unknown,
             status,
-            flag: Some(Flag::DPE),
+            flag: Some(flag),
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,

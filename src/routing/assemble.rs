@@ -11,7 +11,7 @@ use super::matching::{self, Matchers};
 use super::policy::RetryPolicy;
 use super::redirect::Redirect;
 use super::rewrite::Matched;
-use super::table::{Action, Hosts, Route, Rule, VirtualHost};
+use super::table::{Action, Hosts, LeftOut, Route, Rule, VirtualHost};
 use crate::config::resource::virtual_service::HttpMatch;
 
 /// What rules are called that no VirtualService wrote: the redirect of a Gateway.
@@ -23,6 +23,7 @@ const HTTPS_REDIRECT: &str = "https-redirect";
 pub(super) struct Lines<D> {
     matchers: Matchers,
     routes: Vec<Route<D>>,
+    left_out: Vec<LeftOut>,
     last: Option<Last<D>>,
 }
 
@@ -41,9 +42,20 @@ pub(super) struct Assembly<D> {
     virtual_hosts: Vec<VirtualHost<D>>,
 }
 
+/// Why a block can never match on a listener.
+#[derive(Debug)]
+pub(super) struct Obstacle {
+    /// The condition.
+    pub(super) condition: &'static str,
+    /// What it wants.
+    pub(super) wanted: String,
+    /// What there is, if anything is.
+    pub(super) actual: Option<String>,
+}
+
 impl<D> Default for Lines<D> {
     fn default() -> Self {
-        Self { matchers: Matchers::default(), routes: Vec::new(), last: None }
+        Self { matchers: Matchers::default(), routes: Vec::new(), left_out: Vec::new(), last: None }
     }
 }
 
@@ -66,6 +78,12 @@ impl<D> Lines<D> {
         catch_all
     }
 
+    /// Notes a block that can never match here, for whoever asks why.
+    pub(super) fn leave_out(&mut self, rule: &Arc<str>, obstacle: Obstacle) {
+        let Obstacle { condition, wanted, actual } = obstacle;
+        self.left_out.push(LeftOut { behind: self.routes.len(), rule: Arc::clone(rule), condition, wanted, actual });
+    }
+
     fn append(&mut self, block: Option<&HttpMatch>, name: Arc<str>, rule: Arc<Rule<D>>) {
         let matched = self.matchers.push(block);
         self.routes.push(Route { name, matched, rule });
@@ -76,7 +94,12 @@ impl<D> Lines<D> {
             self.append(block.as_ref(), name, rule);
         }
         self.matchers.shrink();
-        VirtualHost { matchers: self.matchers, routes: self.routes.into(), https_redirect }
+        VirtualHost {
+            matchers: self.matchers,
+            routes: self.routes.into(),
+            https_redirect,
+            left_out: self.left_out.into(),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use foldhash::{HashMap, HashSet};
 use http::header::HeaderValue;
 
-use super::assemble::{Assembly, Lines};
+use super::assemble::{Assembly, Lines, Obstacle};
 use super::binding::{Bound, Way, claims};
 use super::headers::{self, HeaderOps};
 use super::policy::RetryPolicy;
@@ -152,7 +152,16 @@ impl<D> Compiler<'_, D> {
         let own = || self.delegates.rules(service).into_iter().map(|rule| (rule, None)).collect();
         let mut rules = self.rules[number].take().unwrap_or_else(own);
         'rules: for (written, compiled) in &mut rules {
-            let blocks = self.blocks(&written.rule, way, &service.metadata.namespace);
+            let mut blocks = Vec::new();
+            for block in &written.rule.matches {
+                match obstacle(block, self.port, way, &service.metadata.namespace) {
+                    None => blocks.push(Some(block)),
+                    Some(obstacle) => lines.leave_out(&label(written), obstacle),
+                }
+            }
+            if written.rule.matches.is_empty() {
+                blocks.push(None);
+            }
             if blocks.is_empty() {
                 continue;
             }
@@ -167,28 +176,16 @@ impl<D> Compiler<'_, D> {
         self.rules[number] = Some(rules);
     }
 
-    /// The blocks of a rule that apply to this listener; a rule without any has one that is always true.
-    fn blocks<'a>(&self, written: &'a HttpRoute, way: Way<'_>, namespace: &str) -> Vec<Option<&'a HttpMatch>> {
-        if written.matches.is_empty() {
-            return vec![None];
-        }
-        written.matches.iter().filter(|block| applies(block, self.port, way, namespace)).map(Some).collect()
-    }
-
     /// `root`: of the VirtualService that has the hosts.
     fn rule(&mut self, in_force: &RuleInForce<'_>, root: &Metadata) -> Rule<D> {
         let (written, metadata) = (&*in_force.rule, &in_force.owner.metadata);
-        let name = written.name.as_ref().filter(|name| !name.is_empty());
-        let label: Arc<str> = match name {
-            Some(name) => name.as_str().into(),
-            None => format!("{}/{}", metadata.name.value, in_force.number).into(),
-        };
+        let label = label(in_force);
         let action = self.action(&metadata.namespace, written, &label);
         let origin = Origin {
             virtual_service: metadata.name.as_str().into(),
             namespace: metadata.namespace.as_str().into(),
             number: in_force.number,
-            named: name.is_some(),
+            named: written.name.as_ref().is_some_and(|name| !name.is_empty()),
         };
         let number = *self.numbers;
         *self.numbers += 1;
@@ -223,18 +220,34 @@ impl<D> Compiler<'_, D> {
     }
 }
 
-/// Whether a block can match at all on a listener of this port, for a VirtualService of a namespace that came to it by this
-/// way. Serin has neither labels nor a namespace.
-fn applies(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> bool {
-    let here = block.port.is_none_or(|wanted| wanted.value == 0 || wanted.value == i64::from(port));
-    let source = if block.gateways.is_empty() {
-        let from = block.source_namespace.as_ref().is_some_and(|namespace| !namespace.is_empty());
-        block.source_labels.is_empty() && !from
-    } else {
+/// What a rule is called in metrics: its name, or its place.
+fn label(in_force: &RuleInForce<'_>) -> Arc<str> {
+    match in_force.rule.name.as_ref().filter(|name| !name.is_empty()) {
+        Some(name) => name.as_str().into(),
+        None => format!("{}/{}", in_force.owner.metadata.name.value, in_force.number).into(),
+    }
+}
+
+/// Why a block can never match on a listener of this port, for a VirtualService of a namespace that came to it by this way;
+/// none if it can. Serin has neither labels nor a namespace.
+fn obstacle(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> Option<Obstacle> {
+    if let Some(wanted) = block.port.filter(|wanted| wanted.value != 0 && wanted.value != i64::from(port)) {
+        let (wanted, actual) = (wanted.value.to_string(), Some(port.to_string()));
+        return Some(Obstacle { condition: "port", wanted, actual });
+    }
+    if !block.gateways.is_empty() {
         // As in Istio: a block with gateways is not asked about its source.
-        block.gateways.iter().any(|name| way.is_called(name, namespace))
-    };
-    here && source
+        let names: Vec<_> = block.gateways.iter().map(|name| name.as_str()).collect();
+        let (wanted, actual) = (names.join(", "), Some(way.to_string()));
+        let fits = names.iter().any(|name| way.is_called(name, namespace));
+        return (!fits).then_some(Obstacle { condition: "gateways", wanted, actual });
+    }
+    if let Some((name, value)) = block.source_labels.first() {
+        let wanted = format!("{}: {}", name.value, value.value);
+        return Some(Obstacle { condition: "sourceLabels", wanted, actual: None });
+    }
+    let source = block.source_namespace.as_ref().filter(|namespace| !namespace.is_empty());
+    source.map(|source| Obstacle { condition: "sourceNamespace", wanted: source.value.clone(), actual: None })
 }
 
 /// Istio's route name: `rule` or `rule.match`.

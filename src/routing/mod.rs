@@ -6,6 +6,7 @@
 mod assemble;
 mod binding;
 pub mod compile;
+pub mod explain;
 pub mod headers;
 mod host;
 mod matching;
@@ -22,6 +23,7 @@ pub mod template;
 mod testing;
 
 pub use compile::{Options, Wanted, compile};
+pub use explain::{Explained, Skipped};
 pub use headers::HeaderOps;
 pub use policy::{RetryOn, RetryPolicy};
 pub use redirect::{DirectResponse, Redirect};

@@ -4,6 +4,7 @@
 //! a share that grows takes points from its neighbour and gives none away. More than two draw lots for each point, weighted
 //! (highest random weight): a share that grows wins points, and nobody else's change hands.
 
+use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -81,14 +82,7 @@ impl Sticky {
 
     /// The destination of a request from `peer`. `fresh` is a random number for a client that is not known.
     pub fn draw(&self, request: &RequestView<'_>, peer: IpAddr, fresh: u64) -> Drawn {
-        let known = match &self.key {
-            Key::Cookie { name, .. } => cookie(request.headers, name).and_then(Point::parse),
-            Key::Header(name) => request.headers.get(name).map(|value| Point::of(value.as_bytes())),
-            Key::SourceIp => Some(match peer.to_canonical() {
-                IpAddr::V4(address) => Point::of(&address.octets()),
-                IpAddr::V6(address) => Point::of(&address.octets()),
-            }),
-        };
+        let known = self.known(request, peer);
         let point = known.unwrap_or_else(|| Point::new(fresh));
         let set_cookie = match (&self.key, known) {
             (Key::Cookie { name, max_age }, None) => point.cookie(name, *max_age, request.scheme == "https"),
@@ -97,9 +91,36 @@ impl Sticky {
         Drawn { index: self.places.at(point), set_cookie }
     }
 
+    /// The entry of the split that a client is bound to, if the request says which client it is.
+    pub fn owner(&self, request: &RequestView<'_>, peer: IpAddr) -> Option<usize> {
+        self.known(request, peer).map(|point| self.places.at(point))
+    }
+
+    fn known(&self, request: &RequestView<'_>, peer: IpAddr) -> Option<Point> {
+        match &self.key {
+            Key::Cookie { name, .. } => cookie(request.headers, name).and_then(Point::parse),
+            Key::Header(name) => request.headers.get(name).map(|value| Point::of(value.as_bytes())),
+            Key::SourceIp => Some(match peer.to_canonical() {
+                IpAddr::V4(address) => Point::of(&address.octets()),
+                IpAddr::V6(address) => Point::of(&address.octets()),
+            }),
+        }
+    }
+
     /// The entry of the split that owns the point which lies so far into [0, 1), in parts of 2⁶⁴.
     pub fn at(&self, point: u64) -> usize {
         self.places.at(Point::new(point))
+    }
+}
+
+impl fmt::Display for Sticky {
+    /// By what clients are known: `cookie NAME`, `header NAME`, `source-ip`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.key {
+            Key::Cookie { name, .. } => write!(f, "cookie {name}"),
+            Key::Header(name) => write!(f, "header {name}"),
+            Key::SourceIp => f.write_str("source-ip"),
+        }
     }
 }
 

@@ -55,8 +55,8 @@ pub struct RouteTable<D> {
 /// The virtual hosts of one listener.
 #[derive(Debug)]
 pub struct Hosts<D> {
-    index: HostIndex,
-    virtual_hosts: Vec<VirtualHost<D>>,
+    pub(super) index: HostIndex,
+    pub(super) virtual_hosts: Vec<VirtualHost<D>>,
     /// Where the plain requests of some virtual hosts go.
     https_redirect: Option<Route<D>>,
 }
@@ -68,6 +68,21 @@ pub(super) struct VirtualHost<D> {
     pub(super) routes: Box<[Route<D>]>,
     /// Whether plain requests are sent to `https`, whatever the routes say.
     pub(super) https_redirect: bool,
+    /// Blocks that were left out, in their order.
+    pub(super) left_out: Box<[LeftOut]>,
+}
+
+/// A block that can never match on its listener.
+#[derive(Clone, Debug)]
+pub(super) struct LeftOut {
+    /// How many routes stand before it.
+    pub(super) behind: usize,
+    /// The label of its rule.
+    pub(super) rule: Arc<str>,
+    /// The condition that rules it out, what that wants, and what there is.
+    pub(super) condition: &'static str,
+    pub(super) wanted: String,
+    pub(super) actual: Option<String>,
 }
 
 /// One match block of one rule.

@@ -17,6 +17,7 @@ mod http_route;
 mod l4_route;
 mod load_balancer;
 mod mirror;
+mod outlier;
 mod pending;
 mod reachability;
 mod references;
@@ -68,6 +69,7 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         conflicts::check(&mut report, resources);
         gateways::check(&mut report, resources);
         delegates::check(&mut report, resources);
+        outlier::check(&mut report, resources, settings);
     }
     pending::check(&mut report, resources);
     report.sorted()
