@@ -83,6 +83,9 @@ impl Record {
 
     fn tell(&mut self, now: Instant) {
         self.told = true;
+        if !self.upload_is_finished() {
+            self.connection.upload_goes_on();
+        }
         self.connection.request_ended(now);
         let shard = self.worker.shard();
         let finished = Finished {
