@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::routing::{RetryOn, RetryPolicy};
 use crate::snapshot::Destination;
 use crate::telemetry::AttemptResult;
-use crate::upstream::{ConnectError, Connection, Endpoint, Lease, RequestBody};
+use crate::upstream::{ConnectError, Connection, Endpoint, Lease, Outcome, RequestBody};
 
 /// The longest pause before another try, as a multiple of the policy's backoff (Envoy's default).
 const LONGEST_BACKOFF: u32 = 10;
@@ -60,7 +60,7 @@ impl<'r> Attempts<'r> {
     /// Makes attempts until there is an answer or no further attempt is allowed.
     pub(super) async fn run(mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
         loop {
-            let (lease, connection, reused) = self.connect().await?;
+            let (lease, connection, reused) = self.connect(&parts.headers).await?;
             match self.send(lease, connection, reused, parts, body).await {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
@@ -70,9 +70,8 @@ impl<'r> Attempts<'r> {
     }
 
     /// An endpoint and a connection to it; `true` if it has served a request before.
-    async fn connect(&mut self) -> Result<(Lease, Connection, bool), Failure> {
+    async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection, bool), Failure> {
         let cluster = &self.destination.cluster;
-        let policy = cluster.policy();
         loop {
             let lease = match cluster.pick(self.worker.draw(), &self.tried) {
                 Ok(lease) => lease,
@@ -81,14 +80,9 @@ impl<'r> Attempts<'r> {
                     return Err(none.into());
                 }
             };
-            while let Some(mut connection) = lease.endpoint().pool(self.worker.index()).take(policy.idle_timeout) {
-                if connection.ready().await.is_ok() {
-                    return Ok((lease, connection, true));
-                }
-            }
-            // Boxed, as is the pause below: rare, and large beside what a request on a kept connection needs.
-            match Box::pin(lease.endpoint().connect(policy.connect_timeout)).await {
-                Ok(connection) => return Ok((lease, connection, false)),
+            // Rare paths are boxed: they are large beside what a request on a kept connection needs.
+            match cluster.connection(&lease, self.worker.index(), headers).await {
+                Ok((connection, reused)) => return Ok((lease, connection, reused)),
                 Err(error) => Box::pin(self.connect_failed(&lease, error)).await?,
             }
         }
@@ -96,11 +90,11 @@ impl<'r> Attempts<'r> {
 
     async fn connect_failed(&mut self, lease: &Lease, error: ConnectError) -> Result<(), Failure> {
         let endpoint = lease.endpoint();
-        let exhausted = matches!(error, ConnectError::Exhausted(_));
+        let hopeless = !error.blames_endpoint();
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
         self.count(AttemptResult::Failed(failure.flag()));
-        if exhausted || self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::CONNECT_FAILURE) {
+        if hopeless || self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::CONNECT_FAILURE) {
             return Err(failure);
         }
         self.retries += 1;
@@ -131,7 +125,7 @@ impl<'r> Attempts<'r> {
         let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
         let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
         let sent = Instant::now();
-        match connection.try_send_request(Request::from_parts(*parts, body)).await {
+        match connection.send(Request::from_parts(*parts, body)).await {
             Ok(mut response) => {
                 if !headers::settle_framing(response.headers_mut()) {
                     self.count(AttemptResult::Failed(Failure::Protocol.flag()));
@@ -141,13 +135,18 @@ impl<'r> Attempts<'r> {
                 let metrics = self.destination.metrics.destination();
                 metrics.upstream_duration(shard, sent.elapsed());
                 self.count(AttemptResult::Status(response.status().as_u16()));
-                let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
+                lease.report(|| Outcome::of_answer(response.status(), response.headers()));
+                let connection = self.destination.cluster.keep(connection);
                 Step::Answered(Box::new(Answer { response, lease, connection }))
             }
             Err(mut error) => {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()));
+                if !reused {
+                    // A kept-alive connection that was just closed says nothing about the endpoint.
+                    lease.report(|| Outcome::Failed);
+                }
                 if let Some(request) = unwritten {
                     // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
                     if !reused {

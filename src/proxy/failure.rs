@@ -7,7 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::telemetry::Flag;
-use crate::upstream::{ConnectError, NoHealthyUpstream};
+use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,12 @@ pub enum Failure {
     /// The destination has no endpoint.
     #[error("no healthy endpoint")]
     NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// The destination has as much to do as its limits allow.
+    #[error("too many requests or connections at once")]
+    Overloaded(#[from] Overloaded),
     /// No connection to the endpoint.
     #[error("cannot connect to the endpoint")]
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
     /// The endpoint closed the connection before it answered.
     #[error("the endpoint closed the connection before it answered")]
     Closed,
@@ -87,7 +90,7 @@ impl Failure {
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
+            Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Protocol => StatusCode::BAD_GATEWAY,
@@ -107,6 +110,7 @@ impl Failure {
             Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
+            Self::Overloaded(_) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -130,7 +134,8 @@ impl Failure {
             Self::NoHealthyUpstream(_) => "destination_unavailable",
             Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
             Self::Connect(ConnectError::Unresolved) => "dns_error",
-            Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
             Self::Connect(_) => "connection_refused",
             Self::Closed | Self::Reset => "connection_terminated",
             Self::Protocol => "http_protocol_error",
@@ -161,6 +166,24 @@ impl Failure {
                 | Self::ClientGone
                 | Self::Stalled
         )
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::NoHealthyUpstream(none) => Self::NoHealthyUpstream(none),
+            Unavailable::Overloaded(overloaded) => Self::Overloaded(overloaded),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            error => Self::Connect(error),
+        }
     }
 }
 
