@@ -348,7 +348,10 @@ impl Watched {
                 Some(Expired::WriteStalled)
             }
             Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
-            Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
+            // Pings keep a connection of HTTP/2 moving: each of its requests looks for itself.
+            Phase::Busy if quiet >= limits.stream_idle_timeout && !state.http2.load(Ordering::Relaxed) => {
+                Some(Expired::Stalled)
+            }
             _ => None,
         }
     }
