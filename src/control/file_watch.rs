@@ -363,6 +363,7 @@ impl Watch {
         const ROUNDS: usize = 4;
         for _ in 0..ROUNDS {
             self.ways = self.ways_now();
+            self.settle.retain(|path| self.ways.matter(path));
             let Some(watches) = &mut self.watches else { return };
             let new = watches.arm(&self.ways);
             if new.is_empty() {

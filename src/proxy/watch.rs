@@ -64,6 +64,8 @@ pub struct ConnectionState {
     write_blocked: AtomicBool,
     /// Whether the head of an answer has been handed over.
     answering: AtomicBool,
+    /// Whether what arrives may still be the body of a request that was answered already.
+    uploading: AtomicBool,
     /// Microseconds since the epoch at which its listener was closed; 0: it was not.
     leaving: AtomicU64,
     expired: AtomicU8,
@@ -83,6 +85,7 @@ impl ConnectionState {
             activity: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            uploading: AtomicBool::new(false),
             leaving: AtomicU64::new(0),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
@@ -108,7 +111,8 @@ impl ConnectionState {
     /// Bytes arrived.
     pub fn read(&self) {
         self.activity.fetch_add(1, Ordering::Relaxed);
-        if self.phase() == Phase::Idle && !self.http2.load(Ordering::Relaxed) {
+        let may_be_head = !self.http2.load(Ordering::Relaxed) && !self.uploading.load(Ordering::Relaxed);
+        if self.phase() == Phase::Idle && may_be_head {
             self.enter(Phase::Head, Instant::now());
         }
     }
@@ -124,6 +128,7 @@ impl ConnectionState {
     /// The head of a request is complete. Returns when its first byte arrived.
     pub fn request_started(&self) -> Instant {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.uploading.store(false, Ordering::Relaxed);
         if self.phase() == Phase::Head {
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
             return self.epoch + Duration::from_micros(self.since.load(Ordering::Relaxed));
@@ -146,6 +151,11 @@ impl ConnectionState {
     /// Whether the request under way on an HTTP/1 connection is being answered.
     pub fn is_answering(&self) -> bool {
         self.answering.load(Ordering::Relaxed)
+    }
+
+    /// A request was answered before its body was complete: the rest of it is not the head of the next one.
+    pub(super) fn upload_goes_on(&self) {
+        self.uploading.store(true, Ordering::Relaxed);
     }
 
     /// The answer to a request is complete, or given up.
@@ -338,7 +348,10 @@ impl Watched {
                 Some(Expired::WriteStalled)
             }
             Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
-            Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
+            // Pings keep a connection of HTTP/2 moving: each of its requests looks for itself.
+            Phase::Busy if quiet >= limits.stream_idle_timeout && !state.http2.load(Ordering::Relaxed) => {
+                Some(Expired::Stalled)
+            }
             _ => None,
         }
     }
@@ -379,6 +392,22 @@ mod tests {
         state.read();
         after(&watch, &limits, 1).await;
         assert_eq!(state.expired(), Some(Expired::Head), "bytes do not prolong it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_no_head() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        state.upload_goes_on();
+        state.request_ended(Instant::now());
+        state.read();
+        after(&watch, &limits, 20).await;
+        assert_eq!(state.expired(), None);
+        state.request_started();
+        state.request_ended(Instant::now());
+        state.read();
+        after(&watch, &limits, 10).await;
+        assert_eq!(state.expired(), Some(Expired::Head));
     }
 
     #[tokio::test(start_paused = true)]
