@@ -22,4 +22,4 @@ mod text;
 pub mod traffic;
 pub mod validate;
 pub mod value;
-mod yaml;
+pub(crate) mod yaml;
