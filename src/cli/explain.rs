@@ -92,7 +92,9 @@ impl Explain {
         let settings = serde_json::from_value::<Settings>(answer.body["settings"].clone());
         let settings =
             settings.map_err(|error| fail(&format!("the admin port says no settings that are known here: {error}")))?;
-        self.reading.understand(Read { sources, problems: Vec::new() }, &settings)
+        // It was judged where it is served; files that it names are there.
+        let settings = Settings { references: false, ..settings };
+        self.reading.understand(Read { sources, ..Read::default() }, &settings)
     }
 }
 

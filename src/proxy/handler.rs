@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::attempt::{Answer, Attempts};
 use super::body::{Exchange, ResponseBody};
 use super::failure::Failure;
+use super::limits::Limits;
 use super::record::Record;
 use super::upgrade::{Tunnel, Wish};
 use super::watch::{ConnectionState, Expired};
@@ -26,6 +27,7 @@ use super::worker::Worker;
 use super::{headers, reply};
 use crate::routing::{Action, Answered, Facts, Found, Kept, RequestView, Route, Rule, Target};
 use crate::snapshot::{Destination, Snapshot};
+use crate::telemetry::AttemptResult;
 use crate::upstream::{RequestBody, UploadProgress};
 
 /// What every request of one client connection has in common.
@@ -59,10 +61,14 @@ impl Client {
         self.state.answering();
         let mut response = match journey {
             Journey::Own(response) => finish_own(response, record, head_only),
-            Journey::Upstream(answer, deadline) => forwarded(*answer, deadline, record),
+            Journey::Upstream(answer, deadline) => {
+                // On HTTP/1 the connection's own state knows; the streams of one connection are told apart here.
+                let idle = (!http1).then_some(self.worker.limits().stream_idle_timeout);
+                forwarded(*answer, (deadline, idle), record)
+            }
             Journey::Tunnel(answer, wish) => return self.tunnel(*answer, wish, record),
         };
-        if http1 && self.worker.is_draining() {
+        if http1 && (self.worker.is_draining() || self.state.is_leaving()) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -126,6 +132,7 @@ impl Client {
         record: &mut Record,
     ) -> Journey {
         let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
+        let http2 = parts.version == Version::HTTP_2;
         let wants_grpc = reply::is_grpc(&parts.headers);
         let body = RequestBody::new(incoming);
         let wish = Wish::take(&mut parts);
@@ -138,8 +145,8 @@ impl Client {
             record.uploading(Arc::clone(upload));
         }
         let attempts = pin!(Attempts::new(&self.worker, &target.to, &route.rule.retry).run(parts, body));
-        let bounds = Bounds::new(deadline, upload, self.worker.limits().body_timeout);
-        let outcome = self.within(bounds, attempts).await;
+        let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
+        let outcome = self.within(bounds, attempts, &target.to).await;
         let outcome = match (outcome, wish) {
             (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
                 Some(wish) => return Journey::Tunnel(answer, wish),
@@ -230,17 +237,23 @@ impl Client {
     /// One future that polls the others in place: each layer of combinators would hold a copy of the largest.
     async fn within(
         &self,
-        mut bounds: Bounds,
+        mut bounds: Option<Box<Bounds>>,
         mut attempts: Pin<&mut impl Future<Output = Result<Box<Answer>, Failure>>>,
+        to: &Destination,
     ) -> Result<Box<Answer>, Failure> {
         std::future::poll_fn(|cx| {
-            if self.state.expired() == Some(Expired::Stalled) {
-                return Poll::Ready(Err(Failure::Stalled));
-            }
-            match attempts.as_mut().poll(cx) {
-                Poll::Pending => bounds.poll(cx).map(Err),
-                ready => ready,
-            }
+            let passed = match self.state.expired() {
+                Some(Expired::Stalled) => Poll::Ready(Failure::Stalled),
+                _ => match attempts.as_mut().poll(cx) {
+                    Poll::Pending => bounds.as_mut().map_or(Poll::Pending, |bounds| bounds.poll(cx)),
+                    ready => return ready,
+                },
+            };
+            passed.map(|failure| {
+                // The attempt is dropped before it can count itself.
+                to.metrics.destination().attempt(self.worker.shard(), AttemptResult::Failed(failure.flag()));
+                Err(failure)
+            })
         })
         .await
     }
@@ -266,7 +279,7 @@ fn answered(record: &mut Record, snapshot: &Snapshot, rule: &Rule<Destination>) 
 
 fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: bool) -> Response<ResponseBody> {
     let (mut parts, body) = response.into_parts();
-    record.status = parts.status.as_u16();
+    record.answered(parts.status.as_u16());
     let body = if head_only {
         let length = http_body::Body::size_hint(&body).exact().unwrap_or(0);
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
@@ -280,22 +293,53 @@ fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: b
 /// What may end a request before its answer begins; nothing for most requests.
 struct Bounds {
     deadline: Option<Pin<Box<Sleep>>>,
-    upload: Option<Pin<Box<dyn Future<Output = Failure> + Send>>>,
+    stalls: Vec<Pin<Box<dyn Future<Output = Failure> + Send>>>,
 }
 
 impl Bounds {
-    fn new(deadline: Option<Instant>, upload: Option<Arc<UploadProgress>>, body_timeout: Duration) -> Self {
-        Self {
-            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline))),
-            upload: upload.map(|upload| Box::pin(upload_stalled(upload, body_timeout)) as _),
+    /// None if nothing may.
+    fn new(
+        limits: &Limits,
+        deadline: Option<Instant>,
+        upload: Option<Arc<UploadProgress>>,
+        http2: bool,
+    ) -> Option<Box<Self>> {
+        if deadline.is_none() && upload.is_none() && !http2 {
+            return None;
         }
+        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
+        let mut bounds = Box::new(Self { deadline, stalls: Vec::new() });
+        if http2 {
+            bounds.stalls.push(Box::pin(stream_stalled(upload.clone(), limits.stream_idle_timeout)));
+        }
+        if let Some(upload) = upload {
+            bounds.stalls.push(Box::pin(upload_stalled(upload, limits.body_timeout)));
+        }
+        Some(bounds)
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
         if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
             return Poll::Ready(Failure::Timeout);
         }
-        self.upload.as_mut().map_or(Poll::Pending, |upload| upload.as_mut().poll(cx))
+        for stall in &mut self.stalls {
+            if let Poll::Ready(failure) = stall.as_mut().poll(cx) {
+                return Poll::Ready(failure);
+            }
+        }
+        Poll::Pending
+    }
+}
+
+/// Returns once nothing of the upload has moved for `limit`.
+async fn stream_stalled(upload: Option<Arc<UploadProgress>>, limit: Duration) -> Failure {
+    let sent = || upload.as_ref().map_or(0, |upload| upload.bytes());
+    loop {
+        let before = sent();
+        tokio::time::sleep(limit).await;
+        if sent() == before {
+            return Failure::Stalled;
+        }
     }
 }
 
@@ -337,12 +381,16 @@ impl Journey {
     }
 }
 
-fn forwarded(answer: Answer, deadline: Option<Instant>, record: Record) -> Response<ResponseBody> {
+fn forwarded(
+    answer: Answer,
+    (deadline, idle): (Option<Instant>, Option<Duration>),
+    record: Record,
+) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
     // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
     parts.version = Version::HTTP_11;
-    let exchange = Exchange { record, lease, connection, deadline };
+    let exchange = Exchange { record, lease, connection, deadline, idle };
     Response::from_parts(parts, ResponseBody::upstream(incoming, exchange))
 }
 

@@ -184,6 +184,7 @@ mod tests {
 
     fn server<'g>(gateway: &'g str, hosts: &[&'g str]) -> GatewayServer<'g> {
         GatewayServer {
+            place: Default::default(),
             namespace: "infra",
             gateway,
             name: "http",

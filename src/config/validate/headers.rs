@@ -128,7 +128,7 @@ pub(super) fn one_authority(report: &mut Report, rewrite: Option<&HttpRewrite>, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule, warnings};
+    use crate::config::validate::testing::{each_rule_fails, rule, warnings};
 
     #[test]
     fn names_and_values_can_be_sent() {

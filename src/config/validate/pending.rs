@@ -3,10 +3,10 @@
 
 use super::report::{Report, unsupported};
 use crate::config::place::Place;
+use crate::config::resource::Resources;
 use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode, HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
 use crate::config::resource::virtual_service::HttpRoute;
-use crate::config::resource::{Resource, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
@@ -48,8 +48,11 @@ const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
     matches!(mode.value, ClientTlsMode::Simple | ClientTlsMode::Mutual).then_some(mode.place)
 })];
 
-/// Whole kinds.
-const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
+/// What of a Gateway.
+const GATEWAY: &[Pending<Gateway>] = &[("a server on a Unix socket", |gateway| {
+    let mut binds = gateway.servers.iter().filter_map(|server| server.bind.as_ref());
+    binds.find(|bind| bind.starts_with("unix://")).map(|bind| bind.place)
+})];
 
 fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
     for (name, find) in list {
@@ -74,7 +77,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
         }
     }
     for gateway in &resources.gateways {
-        refuse(report, GATEWAY, gateway);
+        refuse(report, GATEWAY, &gateway.spec);
     }
 }
 
@@ -99,8 +102,8 @@ fn blocks(report: &mut Report, policy: &TrafficPolicy) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
     use crate::config::diagnostic::Kind;
+    use crate::config::validate::testing::{alone, findings, resource};
 
     #[test]
     fn what_is_pending_is_refused_and_hides_no_error() {
