@@ -17,7 +17,7 @@ use crate::config::traffic::{Policy, Traffic};
 use crate::routing::{self, Action, RouteTable, Wanted};
 use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, RouteMetrics, SnapshotToken};
 use crate::upstream::cluster::ClusterPolicy;
-use crate::upstream::{Balance, Cluster, ClusterSpec, EndpointSpec, Registry, Target};
+use crate::upstream::{Balance, Budget, Cluster, ClusterSpec, EndpointSpec, Registry, Target};
 
 /// The version of a destination that says none: Istio's word for it.
 const UNKNOWN_VERSION: &str = "unknown";
@@ -29,6 +29,8 @@ pub struct Destination {
     pub cluster: Arc<Cluster>,
     /// Its counters, for the route it is on.
     pub metrics: Arc<RouteMetrics>,
+    /// How many retries its version may cost.
+    pub budget: Arc<Budget>,
     /// File and line of the destination, for messages.
     pub declared_at: Arc<str>,
 }
@@ -70,15 +72,16 @@ impl Snapshot {
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Every destination with its share, for each rule that forwards.
+    /// Every destination with its share, for each rule that forwards; mirrors with 0, because clients get nothing from them.
     pub fn destinations(&self) -> impl Iterator<Item = (&Destination, f64)> {
-        self.routes
-            .rules()
-            .flat_map(|(_, rule)| match &rule.action {
+        self.routes.rules().flat_map(|(_, rule)| {
+            let entries = match &rule.action {
                 Action::Forward(split) => split.entries(),
                 Action::Redirect(_) | Action::Respond(_) => &[],
-            })
-            .map(|entry| (&entry.value.to, entry.share))
+            };
+            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors).map(|mirror| (&mirror.to, 0.0));
+            entries.iter().map(|entry| (&entry.value.to, entry.share)).chain(mirrors)
+        })
     }
 }
 
@@ -178,9 +181,12 @@ impl Clusters<'_> {
             self.known.insert(key.clone(), known);
         }
         let Known { cluster, app, version } = &self.known[&key];
+        let metrics = self.builder.metrics.route(wanted.route, app, version);
+        let attempts = metrics.destination().attempts_made();
         Destination {
             cluster: Arc::clone(cluster),
-            metrics: self.builder.metrics.route(wanted.route, app, version),
+            budget: self.builder.registry.budget(app, version, attempts),
+            metrics,
             declared_at: place(written.place).into(),
         }
     }

@@ -1,26 +1,35 @@
 //! Getting one request answered by its destination: pick an endpoint, take or open a connection, send, and try again where
-//! that is safe.
+//! that is safe. What calls for another try is in [`retry`](super::retry); every try, wanted or free, is charged to the
+//! budget of the destination's version, and stays in the destination that was drawn.
 //!
-//! A request is sent again only if no byte of an answer was seen and either it was never written (any method), or it is
-//! idempotent, has no body, and met a kept-alive connection that the endpoint was just closing. POST is never sent twice.
+//! Free, once: a request that is idempotent, has no body, and met a kept-alive connection that the endpoint was just closing.
 
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::failure::Failure;
+use super::record::Record;
+use super::retry::Rules;
 use super::worker::Worker;
-use crate::routing::{RetryOn, RetryPolicy};
 use crate::snapshot::Destination;
-use crate::telemetry::AttemptResult;
-use crate::upstream::{ConnectError, Connection, Endpoint, Lease, RequestBody};
+use crate::telemetry::{AttemptResult, Flag};
+use crate::upstream::{ConnectError, Connection, Endpoint, Lease, Recording, RequestBody, UploadProgress};
 
-/// The longest pause before another try, as a multiple of the policy's backoff (Envoy's default).
-const LONGEST_BACKOFF: u32 = 10;
+/// Tells the application which try this is, from the second on.
+static ATTEMPT: HeaderName = HeaderName::from_static("x-serin-attempt");
+
+/// The most that is read of an answer that is not wanted, in bytes, so that its connection can be used again.
+const DRAINED: u64 = 64 * 1024;
 
 /// An answer whose body is still to come, with what has to be held until then.
 #[derive(Debug)]
@@ -38,9 +47,11 @@ pub(super) struct Answer {
 pub(super) struct Attempts<'r> {
     worker: &'r Worker,
     destination: &'r Destination,
-    retry: &'r RetryPolicy,
+    rules: Rules<'r>,
+    record: &'r mut Record,
     tried: Vec<Arc<Endpoint>>,
     retries: u32,
+    may_repeat: bool,
     stale_retry_used: bool,
 }
 
@@ -50,14 +61,33 @@ enum Step {
     Failed(Failure),
 }
 
+/// What a request is made from again after it was written.
+struct Spare {
+    parts: Box<Parts>,
+    /// None if it has no body.
+    recording: Option<Arc<Recording>>,
+    /// Whether it may be sent again for nothing, should the connection turn out to be closed.
+    free: bool,
+}
+
 impl<'r> Attempts<'r> {
     /// No attempt was made yet.
-    pub(super) fn new(worker: &'r Worker, destination: &'r Destination, retry: &'r RetryPolicy) -> Self {
-        Self { worker, destination, retry, tried: Vec::new(), retries: 0, stale_retry_used: false }
+    pub(super) fn new(
+        worker: &'r Worker,
+        destination: &'r Destination,
+        rules: Rules<'r>,
+        record: &'r mut Record,
+    ) -> Self {
+        let may_repeat = rules.may_repeat();
+        Self { worker, destination, rules, record, tried: Vec::new(), retries: 0, may_repeat, stale_retry_used: false }
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
     pub(super) async fn run(mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
+        if self.may_repeat {
+            body = body.recorded();
+            body.recording().into_iter().for_each(|recording| recording.keep());
+        }
         loop {
             let (lease, connection, reused) = self.connect().await?;
             match self.send(lease, connection, reused, parts, body).await {
@@ -73,6 +103,7 @@ impl<'r> Attempts<'r> {
         let cluster = &self.destination.cluster;
         let policy = cluster.policy();
         loop {
+            self.record.attempting = true;
             let lease = match cluster.pick(self.worker.draw(), &self.tried) {
                 Ok(lease) => lease,
                 Err(none) => {
@@ -99,24 +130,15 @@ impl<'r> Attempts<'r> {
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
         self.count(AttemptResult::Failed(failure.flag()));
-        if exhausted || self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::CONNECT_FAILURE) {
+        if exhausted || !self.rules.repeats_unconnected() || !self.take_retry() {
             return Err(failure);
         }
-        self.retries += 1;
         let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried.len() + 1;
-        if self.retry.other_endpoint {
-            self.tried.push(Arc::clone(endpoint));
-        }
+        self.avoid(endpoint);
         if !untried {
-            sleep(self.backoff()).await;
+            sleep(self.pause()).await;
         }
         Ok(())
-    }
-
-    /// A random pause of up to backoff · (2ⁿ − 1), as Envoy makes it before the n-th retry.
-    fn backoff(&self) -> Duration {
-        let longest = self.retry.backoff * ((1 << self.retries.min(16)) - 1).min(LONGEST_BACKOFF);
-        longest.mul_f64(self.worker.draw() as f64 / u64::MAX as f64)
     }
 
     async fn send(
@@ -124,53 +146,197 @@ impl<'r> Attempts<'r> {
         lease: Lease,
         mut connection: Connection,
         reused: bool,
-        parts: Box<Parts>,
+        mut parts: Box<Parts>,
         body: RequestBody,
     ) -> Step {
-        let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
-        let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
+        if self.record.attempts > 0 {
+            parts.headers.insert(&ATTEMPT, HeaderValue::from(self.record.attempts + 1));
+        }
+        let spare = self.spare(reused, &parts, &body);
+        let limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
         let sent = Instant::now();
-        match connection.try_send_request(Request::from_parts(*parts, body)).await {
-            Ok(response) => {
-                let shard = self.worker.shard();
+        let outcome = within(limit, pin!(connection.try_send_request(Request::from_parts(*parts, body)))).await;
+        match outcome {
+            Some(Ok(response)) => {
                 let metrics = self.destination.metrics.destination();
-                metrics.upstream_duration(shard, sent.elapsed());
+                metrics.upstream_duration(self.worker.shard(), sent.elapsed());
                 self.count(AttemptResult::Status(response.status().as_u16()));
                 let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
-                Step::Answered(Box::new(Answer { response, lease, connection }))
+                let answer = Box::new(Answer { response, lease, connection });
+                if self.may_repeat {
+                    return self.answered(answer, spare).await;
+                }
+                Step::Answered(answer)
             }
-            Err(mut error) => {
+            Some(Err(mut error)) => {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()));
-                if let Some(request) = unwritten {
-                    // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
-                    if !reused {
-                        if self.retries >= self.retry.retries {
-                            return Step::Failed(failure);
-                        }
-                        self.retries += 1;
-                    }
-                    let (parts, body) = request.into_parts();
-                    return Step::Again(Box::new(parts), body);
+                match unwritten {
+                    Some(request) => self.unwritten(request, reused, failure),
+                    None => Box::pin(self.unanswered(failure, lease, spare)).await,
                 }
-                match spare {
-                    Some(parts) if matches!(failure, Failure::Closed | Failure::Reset) => {
-                        self.stale_retry_used = true;
-                        Step::Again(parts, RequestBody::Empty)
-                    }
-                    _ => Step::Failed(failure),
-                }
+            }
+            None => {
+                self.count(AttemptResult::Failed(Failure::Timeout.flag()));
+                drop(connection);
+                Box::pin(self.unanswered(Failure::Timeout, lease, spare)).await
             }
         }
     }
 
-    fn count(&self, result: AttemptResult) {
+    fn spare(&self, reused: bool, parts: &Parts, body: &RequestBody) -> Option<Spare> {
+        let empty = matches!(body, RequestBody::Empty);
+        let free = reused && empty && !self.stale_retry_used && self.rules.is_idempotent();
+        let kept = self.may_repeat && (empty || body.recording().is_some());
+        (free || kept).then(|| Spare { parts: Box::new(parts.clone()), recording: body.recording().cloned(), free })
+    }
+
+    /// An answer came that may not be the one to give.
+    async fn answered(&mut self, answer: Box<Answer>, spare: Option<Spare>) -> Step {
+        let Some(spare) = spare else { return Step::Answered(answer) };
+        if !self.rules.repeats_answered(&answer.response) || !spare.is_kept() || !self.take_retry() {
+            spare.recording.inspect(|recording| recording.release());
+            return Step::Answered(answer);
+        }
+        let sent_whole = spare.recording.as_ref().is_none_or(|recording| recording.is_passed_on());
+        let Some(step) = spare.again() else { return Step::Answered(answer) };
+        self.avoid(answer.lease.endpoint());
+        Box::pin(self.pause_and_drain(*answer, sent_whole)).await;
+        step
+    }
+
+    /// What is left of an answer that is not wanted has the time of the pause; then its connection is closed.
+    async fn pause_and_drain(&self, answer: Answer, sent_whole: bool) {
+        let pause = self.pause();
+        let until = Instant::now() + pause;
+        let drained = timeout(pause, drain(answer.response.into_body())).await;
+        if let (Ok(true), true, Some(connection)) = (drained, sent_whole, answer.connection) {
+            answer.lease.endpoint().pool(self.worker.index()).put(connection, Instant::now());
+        }
+        drop(answer.lease);
+        sleep_until(until).await;
+    }
+
+    /// The request never left: whatever it is, it can be sent again.
+    fn unwritten(&mut self, request: Request<RequestBody>, reused: bool, failure: Failure) -> Step {
+        // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
+        let allowed = if reused { self.charge() } else { self.take_retry() };
+        if !allowed {
+            return Step::Failed(failure);
+        }
+        let (parts, body) = request.into_parts();
+        Step::Again(Box::new(parts), body)
+    }
+
+    /// The request was written, at least in part, and there will be no answer.
+    async fn unanswered(&mut self, failure: Failure, lease: Lease, spare: Option<Spare>) -> Step {
+        let Some(spare) = spare.filter(Spare::is_kept) else { return Step::Failed(failure) };
+        if spare.free && matches!(failure, Failure::Closed | Failure::Reset) {
+            self.stale_retry_used = true;
+            let again = if self.charge() { spare.again() } else { None };
+            return again.unwrap_or(Step::Failed(failure));
+        }
+        let broken = matches!(failure, Failure::Closed | Failure::Reset | Failure::Protocol | Failure::Timeout);
+        if !broken || !self.may_repeat || !self.rules.repeats_unanswered() || !self.take_retry() {
+            return Step::Failed(failure);
+        }
+        self.avoid(lease.endpoint());
+        drop(lease);
+        let again = spare.again();
+        sleep(self.pause()).await;
+        again.unwrap_or(Step::Failed(failure))
+    }
+
+    /// One retry of those that the policy gives to each request, if there is one left.
+    fn take_retry(&mut self) -> bool {
+        let most = self.rules.policy().retries;
+        if self.retries >= most {
+            if most > 0 {
+                self.record.flags.insert(Flag::URX);
+            }
+            return false;
+        }
+        let allowed = self.charge();
+        self.retries += u32::from(allowed);
+        allowed
+    }
+
+    /// Charges another attempt to the budget of the version.
+    fn charge(&mut self) -> bool {
+        let metrics = self.destination.metrics.destination();
+        let allowed = self.destination.budget.withdraw(metrics.attempts_made(), Instant::now());
+        if !allowed {
+            metrics.retry_refused(self.worker.shard());
+            self.record.flags.insert(Flag::UO);
+        }
+        allowed
+    }
+
+    /// The next attempts pass over an endpoint while there are others.
+    fn avoid(&mut self, endpoint: &Arc<Endpoint>) {
+        if self.rules.policy().other_endpoint {
+            self.tried.push(Arc::clone(endpoint));
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        self.rules.pause(self.retries, self.worker.draw())
+    }
+
+    fn count(&mut self, result: AttemptResult) {
+        self.record.attempting = false;
+        self.record.attempts += 1;
         self.destination.metrics.destination().attempt(self.worker.shard(), result);
     }
 }
 
-/// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE].contains(method)
+impl Spare {
+    fn is_kept(&self) -> bool {
+        self.recording.as_ref().is_none_or(|recording| recording.is_kept())
+    }
+
+    fn again(self) -> Option<Step> {
+        let body = match &self.recording {
+            None => RequestBody::Empty,
+            Some(recording) => RequestBody::Recorded(recording.replay()?),
+        };
+        Some(Step::Again(self.parts, body))
+    }
+}
+
+/// The outcome of an exchange; none if the limit is over before it.
+async fn within<T>(
+    mut limit: Option<Pin<Box<impl Future<Output = ()>>>>,
+    mut exchange: Pin<&mut impl Future<Output = T>>,
+) -> Option<T> {
+    std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
+        (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
+        (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
+        (Poll::Pending, None) => Poll::Pending,
+    })
+    .await
+}
+
+/// Returns when `limit` has passed since the request was complete: a slow client does not use up the time of a try.
+async fn passed(limit: Duration, upload: Option<Arc<UploadProgress>>) {
+    if let Some(upload) = upload {
+        while !upload.is_finished() {
+            sleep(limit / 16).await;
+        }
+    }
+    sleep(limit).await;
+}
+
+/// Reads an answer that is not wanted. Whether it came to its end.
+async fn drain(mut answer: Incoming) -> bool {
+    let mut read = 0;
+    while let Some(frame) = answer.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > DRAINED {
+            return false;
+        }
+    }
+    true
 }

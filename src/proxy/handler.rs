@@ -17,14 +17,17 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::attempt::{Answer, Attempts};
 use super::body::{Exchange, ResponseBody};
+use super::cors::Decoration;
 use super::failure::Failure;
 use super::record::Record;
+use super::retry::Rules;
 use super::upgrade::{Tunnel, Wish};
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
-use super::{headers, reply};
-use crate::routing::{Action, Found, RequestView, Route, Rule, Target};
+use super::{cors, fault, headers, mirror, reply};
+use crate::routing::{Action, CorsVerdict, Filters, Found, RequestView, Route, Rule, Target};
 use crate::snapshot::Destination;
+use crate::telemetry::AttemptResult;
 use crate::upstream::{RequestBody, UploadProgress};
 
 /// What every request of one client connection has in common.
@@ -83,7 +86,14 @@ impl Client {
             Found::NoHost => return Journey::failed(&Failure::NoHost, None, &parts.headers, record),
             Found::NoRule => return Journey::failed(&Failure::NoRule, None, &parts.headers, record),
         };
-        match &route.rule.action {
+        let decoration = match &route.rule.filters {
+            None => None,
+            Some(filters) => match Box::pin(self.filter(&route.rule, filters, &parts, record)).await {
+                Ok(decoration) => decoration,
+                Err(response) => return Journey::Own(response),
+            },
+        };
+        let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
                 let location = redirect.location(&request, route.matched);
                 Journey::own(redirected(redirect.status, &location), &route.rule)
@@ -97,7 +107,41 @@ impl Client {
                 record.routed(&target.to.metrics);
                 self.forward(route, target, parts, incoming, record).await
             }
+        };
+        if let Some(decoration) = decoration {
+            decoration.apply(journey.headers_mut());
         }
+        journey
+    }
+
+    /// What stands before the router, in Envoy's order: CORS, then the fault. What to add to the answer; or the answer, if the
+    /// request goes no further.
+    async fn filter<'r>(
+        &self,
+        rule: &'r Rule<Destination>,
+        filters: &'r Filters<Destination>,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Option<Decoration<'r>>, Response<ResponseBody>> {
+        let mut decoration = None;
+        if let Some(policy) = &filters.cors {
+            decoration = match policy.judge(&parts.method, &parts.headers) {
+                CorsVerdict::Unconcerned => None,
+                CorsVerdict::Allowed(origin) => Some(Decoration { cors: policy, origin }),
+                CorsVerdict::Preflight(fields) => return Err(cors::preflight(fields)),
+            };
+        }
+        if let Some(injected) = &filters.fault {
+            let grpc = reply::is_grpc(&parts.headers);
+            if let Some(mut response) = fault::inject(injected, || self.worker.draw(), grpc, record).await {
+                rule.response_headers.apply(response.headers_mut());
+                if let Some(decoration) = decoration {
+                    decoration.apply(response.headers_mut());
+                }
+                return Err(response);
+            }
+        }
+        Ok(decoration)
     }
 
     async fn forward(
@@ -110,19 +154,28 @@ impl Client {
     ) -> Journey {
         let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
         let wants_grpc = reply::is_grpc(&parts.headers);
-        let body = RequestBody::new(incoming);
+        let mut body = RequestBody::new(incoming);
         let wish = Wish::take(&mut parts);
         self.prepare(route, target, &mut parts, &body);
         if let Some(wish) = &wish {
             wish.offer(&mut parts.headers);
+        } else if let Some(filters) = &route.rule.filters {
+            body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
         }
         let upload = body.progress();
         if let Some(upload) = &upload {
             record.uploading(Arc::clone(upload));
         }
-        let attempts = pin!(Attempts::new(&self.worker, &target.to, &route.rule.retry).run(parts, body));
         let bounds = Bounds::new(deadline, upload, self.worker.limits().body_timeout);
-        let outcome = self.within(bounds, attempts).await;
+        let outcome = {
+            let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
+            let attempts = pin!(Attempts::new(&self.worker, &target.to, rules, record).run(parts, body));
+            self.within(bounds, attempts).await
+        };
+        if let (Err(failure), true) = (&outcome, record.attempting) {
+            let cut_off = AttemptResult::Failed(failure.flag());
+            target.to.metrics.destination().attempt(self.worker.shard(), cut_off);
+        }
         let outcome = match (outcome, wish) {
             (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
                 Some(wish) => return Journey::Tunnel(answer, wish),
@@ -259,8 +312,15 @@ enum Journey {
 
 impl Journey {
     fn failed(failure: &Failure, destination: Option<&str>, request: &HeaderMap, record: &mut Record) -> Self {
-        record.flag = Some(failure.flag());
+        record.flags.insert(failure.flag());
         Self::Own(reply::failure(failure, destination, request))
+    }
+
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        match self {
+            Self::Own(response) => response.headers_mut(),
+            Self::Upstream(answer, _) | Self::Tunnel(answer, _) => answer.response.headers_mut(),
+        }
     }
 
     fn own(mut response: Response<ResponseBody>, rule: &Rule<Destination>) -> Self {

@@ -17,6 +17,7 @@ use tokio::time::{Instant, interval};
 use super::draw::Draws;
 use super::limits::Limits;
 use super::listener::{self, Bound, Room};
+use super::mirror::Copies;
 use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
@@ -48,6 +49,7 @@ pub struct Worker {
     shared: Shared,
     view: Mutex<Arc<View>>,
     watch: Watch,
+    copies: Copies,
     draining: AtomicBool,
     drained: Notify,
     logged: Mutex<HashMap<String, Instant>>,
@@ -100,6 +102,7 @@ impl Worker {
             shared,
             view,
             watch: Watch::default(),
+            copies: Copies::default(),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
             logged: Mutex::default(),
@@ -177,6 +180,11 @@ impl Worker {
         &self.watch
     }
 
+    /// Its copies of requests.
+    pub(super) fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
     /// Counters of requests that reach no destination.
     pub fn unrouted(&self) -> &RouteMetrics {
         &self.shared.unrouted
@@ -217,7 +225,7 @@ impl Worker {
         let finished = Finished {
             method: &unknown,
             status,
-            flag: Some(Flag::DPE),
+            flags: Flag::DPE.into(),
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use http::header::HeaderValue;
 
+use super::filters::Filters;
 use super::headers::{self, HeaderOps};
 use super::host::HostIndex;
 use super::matching::Matchers;
@@ -153,8 +154,13 @@ impl<D> Compiler<'_, D> {
             Some(name) if !name.is_empty() => name.as_str().into(),
             _ => format!("{}/{number}", service.metadata.name.value).into(),
         };
-        let action = self.action(&service.metadata.namespace, written, &label);
+        let namespace = &service.metadata.namespace;
+        let action = self.action(namespace, written, &label);
+        let filters = Filters::new(written, |destination| {
+            (self.destination)(Wanted { destination, namespace, listener_port: self.port, route: &label })
+        });
         Rule {
+            filters,
             label,
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
             timeout: written.timeout.map(|timeout| timeout.value),

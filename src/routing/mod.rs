@@ -4,9 +4,13 @@
 //! Read [`table`] for what a request sees and [`compile`](mod@compile) for where it comes from.
 
 pub mod compile;
+pub mod cors;
+pub mod fault;
+pub mod filters;
 pub mod headers;
 mod host;
 mod matching;
+pub mod mirror;
 pub mod policy;
 pub mod redirect;
 #[cfg(test)]
@@ -18,7 +22,11 @@ pub mod table;
 mod testing;
 
 pub use compile::{Options, Wanted, compile};
+pub use cors::{Cors, CorsVerdict};
+pub use fault::{Abort, Fault};
+pub use filters::{Chance, Filters};
 pub use headers::HeaderOps;
+pub use mirror::Mirror;
 pub use policy::{RetryOn, RetryPolicy};
 pub use redirect::{DirectResponse, Redirect};
 pub use rewrite::Matched;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderValue};
 
+use super::filters::Filters;
 use super::headers::HeaderOps;
 use super::host::HostIndex;
 use super::matching::Matchers;
@@ -86,6 +87,8 @@ pub struct Rule<D> {
     pub retry: RetryPolicy,
     /// The rule's own operations on a response that it makes itself. A [`Target`] has its own, which include these.
     pub response_headers: HeaderOps,
+    /// What else is done; none for most rules.
+    pub filters: Option<Box<Filters<D>>>,
     pub(super) path_rewrite: Option<PathRewrite>,
 }
 

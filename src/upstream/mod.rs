@@ -6,17 +6,21 @@
 
 pub mod balance;
 pub mod body;
+pub mod budget;
 pub mod cluster;
 pub mod connect;
 pub mod endpoint;
 pub mod gather;
 pub mod pool;
 pub mod registry;
+pub mod replay;
 pub mod resolve;
 
 pub use balance::Balance;
 pub use body::{RequestBody, UploadProgress};
+pub use budget::Budget;
 pub use cluster::{Cluster, NoHealthyUpstream};
 pub use connect::{ConnectError, Connection};
 pub use endpoint::{Endpoint, Lease};
 pub use registry::{ClusterSpec, EndpointSpec, Registry, Target};
+pub use replay::{Copied, Recording, TooLarge};

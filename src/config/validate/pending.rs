@@ -28,14 +28,6 @@ const ANNOTATIONS: &[Pending<Metadata>] =
 const RULE: &[Pending<HttpRoute>] = &[
     ("`match.gateways`", |rule| elsewhere(rule.matches.iter().flat_map(|block| &block.gateways))),
     ("`delegate`", |rule| rule.delegate.as_ref().map(|delegate| delegate.place)),
-    ("`retries` with attempts", |rule| {
-        let retries = rule.retries.as_ref()?;
-        retries.attempts.as_ref().filter(|attempts| attempts.value != 0).map(|attempts| attempts.place)
-    }),
-    ("`fault`", |rule| rule.fault.as_ref().map(|fault| fault.place)),
-    ("`corsPolicy`", |rule| rule.cors_policy.as_ref().map(|policy| policy.place)),
-    ("`mirror`", |rule| rule.mirror.as_ref().map(|mirror| mirror.place)),
-    ("`mirrors`", |rule| rule.mirrors.first().map(|mirror| mirror.place)),
 ];
 
 /// What of a policy of a host or a subset, besides its blocks.
