@@ -5,7 +5,7 @@
 //! Free, once: a request that is idempotent, has no body, and met a kept-alive connection that the endpoint was just closing.
 
 use std::future::Future;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -57,8 +57,20 @@ pub(super) struct Attempts<'r> {
 
 enum Step {
     Answered(Box<Answer>),
+    /// Sent again at once.
     Again(Box<Parts>, RequestBody),
+    /// Sent again after a pause.
+    Later(Box<Later>),
     Failed(Failure),
+}
+
+/// Another try, and what is to be done in the pause before it.
+struct Later {
+    parts: Box<Parts>,
+    body: RequestBody,
+    pause: Duration,
+    /// An answer that is not wanted: what is left of it has the time of the pause.
+    unwanted: Option<Answer>,
 }
 
 /// What a request is made from again after it was written.
@@ -83,7 +95,7 @@ impl<'r> Attempts<'r> {
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
-    pub(super) async fn run(mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
+    pub(super) async fn run(&mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
         if self.may_repeat {
             body = body.recorded();
             body.recording().into_iter().for_each(|recording| recording.keep());
@@ -93,6 +105,7 @@ impl<'r> Attempts<'r> {
             match self.send(lease, connection, reused, parts, body).await {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
+                Step::Later(later) => (parts, body) = Box::pin(self.wait(later)).await,
                 Step::Failed(failure) => return Err(failure),
             }
         }
@@ -153,20 +166,23 @@ impl<'r> Attempts<'r> {
             parts.headers.insert(&ATTEMPT, HeaderValue::from(self.record.attempts + 1));
         }
         let spare = self.spare(reused, &parts, &body);
-        let limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
+        let mut limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
         let sent = Instant::now();
-        let outcome = within(limit, pin!(connection.try_send_request(Request::from_parts(*parts, body)))).await;
+        let mut exchange = pin!(connection.try_send_request(Request::from_parts(*parts, body)));
+        // In place: a layer of combinators would hold a copy of it.
+        let outcome = std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
+            (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
+            (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
+            (Poll::Pending, None) => Poll::Pending,
+        })
+        .await;
         match outcome {
             Some(Ok(response)) => {
                 let metrics = self.destination.metrics.destination();
                 metrics.upstream_duration(self.worker.shard(), sent.elapsed());
                 self.count(AttemptResult::Status(response.status().as_u16()));
                 let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
-                let answer = Box::new(Answer { response, lease, connection });
-                if self.may_repeat {
-                    return self.answered(answer, spare).await;
-                }
-                Step::Answered(answer)
+                self.answered(Box::new(Answer { response, lease, connection }), spare)
             }
             Some(Err(mut error)) => {
                 let unwritten = error.take_message();
@@ -174,13 +190,12 @@ impl<'r> Attempts<'r> {
                 self.count(AttemptResult::Failed(failure.flag()));
                 match unwritten {
                     Some(request) => self.unwritten(request, reused, failure),
-                    None => Box::pin(self.unanswered(failure, lease, spare)).await,
+                    None => self.unanswered(failure, &lease, spare),
                 }
             }
             None => {
                 self.count(AttemptResult::Failed(Failure::Timeout.flag()));
-                drop(connection);
-                Box::pin(self.unanswered(Failure::Timeout, lease, spare)).await
+                self.unanswered(Failure::Timeout, &lease, spare)
             }
         }
     }
@@ -192,30 +207,54 @@ impl<'r> Attempts<'r> {
         (free || kept).then(|| Spare { parts: Box::new(parts.clone()), recording: body.recording().cloned(), free })
     }
 
-    /// An answer came that may not be the one to give.
-    async fn answered(&mut self, answer: Box<Answer>, spare: Option<Spare>) -> Step {
-        let Some(spare) = spare else { return Step::Answered(answer) };
+    /// An answer came: the one to give, unless it calls for another try and there is one left.
+    fn answered(&mut self, answer: Box<Answer>, spare: Option<Spare>) -> Step {
+        let Some(spare) = spare.filter(|_| self.may_repeat) else { return Step::Answered(answer) };
         if !self.rules.repeats_answered(&answer.response) || !spare.is_kept() || !self.take_retry() {
-            spare.recording.inspect(|recording| recording.release());
+            spare.release();
             return Step::Answered(answer);
         }
-        let sent_whole = spare.recording.as_ref().is_none_or(|recording| recording.is_passed_on());
-        let Some(step) = spare.again() else { return Step::Answered(answer) };
         self.avoid(answer.lease.endpoint());
-        Box::pin(self.pause_and_drain(*answer, sent_whole)).await;
-        step
+        let mut unwanted = *answer;
+        if !spare.is_sent() {
+            unwanted.connection = None;
+        }
+        self.later(spare, Some(unwanted), Failure::Closed)
     }
 
-    /// What is left of an answer that is not wanted has the time of the pause; then its connection is closed.
-    async fn pause_and_drain(&self, answer: Answer, sent_whole: bool) {
-        let pause = self.pause();
-        let until = Instant::now() + pause;
-        let drained = timeout(pause, drain(answer.response.into_body())).await;
-        if let (Ok(true), true, Some(connection)) = (drained, sent_whole, answer.connection) {
-            answer.lease.endpoint().pool(self.worker.index()).put(connection, Instant::now());
+    /// The request was written, at least in part, and there will be no answer.
+    fn unanswered(&mut self, failure: Failure, lease: &Lease, spare: Option<Spare>) -> Step {
+        let Some(spare) = spare.filter(Spare::is_kept) else { return Step::Failed(failure) };
+        if spare.free && matches!(failure, Failure::Closed | Failure::Reset) {
+            self.stale_retry_used = true;
+            return if self.charge() { Step::Again(spare.parts, RequestBody::Empty) } else { Step::Failed(failure) };
         }
-        drop(answer.lease);
+        let broken = matches!(failure, Failure::Closed | Failure::Reset | Failure::Protocol | Failure::Timeout);
+        if !broken || !self.may_repeat || !self.rules.repeats_unanswered() || !self.take_retry() {
+            return Step::Failed(failure);
+        }
+        self.avoid(lease.endpoint());
+        self.later(spare, None, failure)
+    }
+
+    fn later(&self, spare: Spare, unwanted: Option<Answer>, failure: Failure) -> Step {
+        let pause = self.pause();
+        match spare.body() {
+            Some(body) => Step::Later(Box::new(Later { parts: spare.parts, body, pause, unwanted })),
+            None => Step::Failed(failure),
+        }
+    }
+
+    async fn wait(&self, later: Box<Later>) -> (Box<Parts>, RequestBody) {
+        let Later { parts, body, pause, unwanted } = *later;
+        let until = Instant::now() + pause;
+        if let Some(Answer { response, lease, connection: Some(connection) }) = unwanted
+            && timeout(pause, drain(response.into_body())).await == Ok(true)
+        {
+            lease.endpoint().pool(self.worker.index()).put(connection, Instant::now());
+        }
         sleep_until(until).await;
+        (parts, body)
     }
 
     /// The request never left: whatever it is, it can be sent again.
@@ -227,25 +266,6 @@ impl<'r> Attempts<'r> {
         }
         let (parts, body) = request.into_parts();
         Step::Again(Box::new(parts), body)
-    }
-
-    /// The request was written, at least in part, and there will be no answer.
-    async fn unanswered(&mut self, failure: Failure, lease: Lease, spare: Option<Spare>) -> Step {
-        let Some(spare) = spare.filter(Spare::is_kept) else { return Step::Failed(failure) };
-        if spare.free && matches!(failure, Failure::Closed | Failure::Reset) {
-            self.stale_retry_used = true;
-            let again = if self.charge() { spare.again() } else { None };
-            return again.unwrap_or(Step::Failed(failure));
-        }
-        let broken = matches!(failure, Failure::Closed | Failure::Reset | Failure::Protocol | Failure::Timeout);
-        if !broken || !self.may_repeat || !self.rules.repeats_unanswered() || !self.take_retry() {
-            return Step::Failed(failure);
-        }
-        self.avoid(lease.endpoint());
-        drop(lease);
-        let again = spare.again();
-        sleep(self.pause()).await;
-        again.unwrap_or(Step::Failed(failure))
     }
 
     /// One retry of those that the policy gives to each request, if there is one left.
@@ -296,26 +316,20 @@ impl Spare {
         self.recording.as_ref().is_none_or(|recording| recording.is_kept())
     }
 
-    fn again(self) -> Option<Step> {
-        let body = match &self.recording {
-            None => RequestBody::Empty,
-            Some(recording) => RequestBody::Recorded(recording.replay()?),
-        };
-        Some(Step::Again(self.parts, body))
+    fn release(&self) {
+        self.recording.iter().for_each(|recording| recording.release());
     }
-}
 
-/// The outcome of an exchange; none if the limit is over before it.
-async fn within<T>(
-    mut limit: Option<Pin<Box<impl Future<Output = ()>>>>,
-    mut exchange: Pin<&mut impl Future<Output = T>>,
-) -> Option<T> {
-    std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
-        (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
-        (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
-        (Poll::Pending, None) => Poll::Pending,
-    })
-    .await
+    fn is_sent(&self) -> bool {
+        self.recording.as_ref().is_none_or(|recording| recording.is_passed_on())
+    }
+
+    fn body(&self) -> Option<RequestBody> {
+        match &self.recording {
+            None => Some(RequestBody::Empty),
+            Some(recording) => recording.replay().map(RequestBody::Recorded),
+        }
+    }
 }
 
 /// Returns when `limit` has passed since the request was complete: a slow client does not use up the time of a try.

@@ -90,7 +90,7 @@ impl Client {
             None => None,
             Some(filters) => match Box::pin(self.filter(&route.rule, filters, &parts, record)).await {
                 Ok(decoration) => decoration,
-                Err(response) => return Journey::Own(response),
+                Err(response) => return Journey::Own(*response),
             },
         };
         let mut journey = match &route.rule.action {
@@ -122,13 +122,13 @@ impl Client {
         filters: &'r Filters<Destination>,
         parts: &Parts,
         record: &mut Record,
-    ) -> Result<Option<Decoration<'r>>, Response<ResponseBody>> {
+    ) -> Result<Option<Box<Decoration<'r>>>, Box<Response<ResponseBody>>> {
         let mut decoration = None;
         if let Some(policy) = &filters.cors {
             decoration = match policy.judge(&parts.method, &parts.headers) {
                 CorsVerdict::Unconcerned => None,
-                CorsVerdict::Allowed(origin) => Some(Decoration { cors: policy, origin }),
-                CorsVerdict::Preflight(fields) => return Err(cors::preflight(fields)),
+                CorsVerdict::Allowed(origin) => Some(Box::new(Decoration { cors: policy, origin })),
+                CorsVerdict::Preflight(fields) => return Err(Box::new(cors::preflight(fields))),
             };
         }
         if let Some(injected) = &filters.fault {
@@ -138,7 +138,7 @@ impl Client {
                 if let Some(decoration) = decoration {
                     decoration.apply(response.headers_mut());
                 }
-                return Err(response);
+                return Err(Box::new(response));
             }
         }
         Ok(decoration)
@@ -169,8 +169,8 @@ impl Client {
         let bounds = Bounds::new(deadline, upload, self.worker.limits().body_timeout);
         let outcome = {
             let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
-            let attempts = pin!(Attempts::new(&self.worker, &target.to, rules, record).run(parts, body));
-            self.within(bounds, attempts).await
+            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record);
+            self.within(bounds, pin!(attempts.run(parts, body))).await
         };
         if let (Err(failure), true) = (&outcome, record.attempting) {
             let cut_off = AttemptResult::Failed(failure.flag());
