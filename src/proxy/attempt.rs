@@ -5,7 +5,7 @@
 //! Free, once: a request that is idempotent, has no body, and met a kept-alive connection that the endpoint was just closing.
 
 use std::future::Future;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use http::request::Parts;
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::failure::Failure;
@@ -73,6 +74,19 @@ struct Later {
     unwanted: Option<Answer>,
 }
 
+/// How an exchange with an endpoint went.
+type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
+
+/// One attempt that has ended.
+struct Try {
+    lease: Lease,
+    connection: Connection,
+    /// Whether the connection had served a request before.
+    reused: bool,
+    spare: Option<Spare>,
+    started: Instant,
+}
+
 /// What a request is made from again after it was written.
 struct Spare {
     parts: Box<Parts>,
@@ -101,8 +115,21 @@ impl<'r> Attempts<'r> {
             body.recording().into_iter().for_each(|recording| recording.keep());
         }
         loop {
-            let (lease, connection, reused) = self.connect().await?;
-            match self.send(lease, connection, reused, parts, body).await {
+            let (lease, mut connection, reused) = self.connect().await?;
+            let (request, spare, mut limit) = self.prepare(reused, parts, body);
+            let started = Instant::now();
+            let outcome = {
+                // Polled in place: each layer of futures would hold it once more.
+                let mut exchange = pin!(connection.try_send_request(request));
+                std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
+                    (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
+                    (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
+                    (Poll::Pending, None) => Poll::Pending,
+                })
+                .await
+            };
+            let tried = Try { lease, connection, reused, spare, started };
+            match self.judge(outcome, tried) {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
                 Step::Later(later) => (parts, body) = Box::pin(self.wait(later)).await,
@@ -154,32 +181,28 @@ impl<'r> Attempts<'r> {
         Ok(())
     }
 
-    async fn send(
-        &mut self,
-        lease: Lease,
-        mut connection: Connection,
+    /// The request of the next try, what the one after it would be made from, and the limit of the policy.
+    fn prepare(
+        &self,
         reused: bool,
         mut parts: Box<Parts>,
         body: RequestBody,
-    ) -> Step {
+    ) -> (Request<RequestBody>, Option<Spare>, Option<Pin<Box<impl Future<Output = ()> + use<>>>>) {
         if self.record.attempts > 0 {
             parts.headers.insert(&ATTEMPT, HeaderValue::from(self.record.attempts + 1));
         }
         let spare = self.spare(reused, &parts, &body);
-        let mut limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
-        let sent = Instant::now();
-        let mut exchange = pin!(connection.try_send_request(Request::from_parts(*parts, body)));
-        // In place: a layer of combinators would hold a copy of it.
-        let outcome = std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
-            (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
-            (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
-            (Poll::Pending, None) => Poll::Pending,
-        })
-        .await;
+        let limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
+        (Request::from_parts(*parts, body), spare, limit)
+    }
+
+    /// What follows from how a try went; without an outcome it took too long.
+    fn judge(&mut self, outcome: Option<Sent>, tried: Try) -> Step {
+        let Try { lease, connection, reused, spare, started } = tried;
         match outcome {
             Some(Ok(response)) => {
                 let metrics = self.destination.metrics.destination();
-                metrics.upstream_duration(self.worker.shard(), sent.elapsed());
+                metrics.upstream_duration(self.worker.shard(), started.elapsed());
                 self.count(AttemptResult::Status(response.status().as_u16()));
                 let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
                 self.answered(Box::new(Answer { response, lease, connection }), spare)
