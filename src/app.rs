@@ -1,6 +1,7 @@
 //! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
 
 mod descriptors;
+mod notices;
 mod process;
 mod serve;
 
@@ -10,8 +11,9 @@ use std::time::Duration;
 
 use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
+use crate::telemetry::Buckets;
 
-pub use crate::control::Inputs;
+pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;
 pub use serve::{Running, start};
@@ -27,6 +29,10 @@ pub struct Options {
     pub listeners: Listeners,
     /// The admin address.
     pub admin: SocketAddr,
+    /// Names, besides `localhost` and the admin address, that a request to it may carry as its Host.
+    pub admin_hosts: Vec<String>,
+    /// The buckets of the duration histograms.
+    pub buckets: Buckets,
     /// Data-plane threads, at least 1.
     pub workers: usize,
     /// Makes every draw reproducible.

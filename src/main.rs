@@ -10,6 +10,5 @@ use serin::cli::Cli;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    serin::cli::start_logging();
     Cli::parse().run()
 }

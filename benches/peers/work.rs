@@ -80,8 +80,7 @@ impl Work {
         };
         command.push(seconds.to_string());
         if self == Self::Upload {
-            command
-                .extend(["-s".to_owned(), concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peers/upload.lua").to_owned()]);
+            command.extend(["-s".to_owned(), "benches/peers/upload.lua".to_owned()]);
         }
         command.push(url);
         command

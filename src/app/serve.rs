@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use super::Options;
+use super::notices::Notices;
 use crate::admin::{self, AdminState, Readiness, Reloaded};
 use crate::config::load::Loaded;
 use crate::config::place::Place;
@@ -17,8 +18,8 @@ use crate::config::settings::{Listeners, Settings};
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Room, Scheme, Shared, Worker, WorkerHandle, bind};
 use crate::shutdown::{Shutdown, Stage};
-use crate::snapshot::{Builder, Snapshots};
-use crate::telemetry::{ActiveRoute, Buckets, Metrics};
+use crate::snapshot::{Builder, Destination, Snapshot, Snapshots};
+use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};
 
@@ -40,6 +41,7 @@ pub struct Running {
     pub publisher: Publisher,
     /// Every metric.
     pub metrics: Metrics,
+    snapshots: Arc<Snapshots>,
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
     admin_thread: JoinHandle<()>,
@@ -52,14 +54,14 @@ pub struct Running {
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, listeners, workers, .. } = &options;
-    let metrics = Metrics::new(*workers, Buckets::default());
+    let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver =
         Resolver::start(Arc::clone(&registry), system_lookup).map_err(|error| failed("start a thread", &error))?;
     let resolver = Arc::new(resolver);
     let sockets = bind_all(listeners, *workers)?;
     let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error))?;
-    let admin_address = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
+    let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
 
     let settings = Settings { mesh_ports: ports(&sockets), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
@@ -71,6 +73,7 @@ pub fn start(options: Options) -> Result<Running, String> {
         snapshots: Arc::clone(&snapshots),
         resolver: Arc::clone(&resolver),
         dump: Arc::clone(&dump),
+        notices: Notices::default(),
     };
     let install = Box::new(move |loaded: &Loaded, generation| {
         install.install(loaded, generation);
@@ -95,19 +98,25 @@ pub fn start(options: Options) -> Result<Running, String> {
         shutdown: shutdown.listen(),
     };
     let workers = start_workers(*workers, &shared, sockets, options.limits.max_connections)?;
-    let shown = (metrics.clone(), Arc::clone(&shared.snapshots));
-    let state = admin_state(&publisher, shown, &shutdown, dump);
+    let snapshots = shared.snapshots;
+    let shown = (metrics.clone(), Arc::clone(&snapshots));
+    let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
     let mut end = shutdown.listen();
     let ended = async move { end.reached(Stage::Aborted).await };
     let admin_thread =
         admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
-    let watch = match inputs {
-        Inputs::Paths { .. } => Some(
-            FileWatch::start(publisher.clone(), Pace::default()).map_err(|error| failed("watch the files", &error))?,
-        ),
-        Inputs::Text(_) => None,
-    };
-    Ok(Running { listeners, admin: admin_address, publisher, metrics, shutdown, workers, admin_thread, watch })
+    let watch = watch(inputs, &publisher)?;
+    Ok(Running { listeners, admin, publisher, metrics, snapshots, shutdown, workers, admin_thread, watch })
+}
+
+/// What stands in no file cannot change.
+fn watch(inputs: &Inputs, publisher: &Publisher) -> Result<Option<FileWatch>, String> {
+    match inputs {
+        Inputs::Paths { .. } => FileWatch::start(publisher.clone(), Pace::default())
+            .map(Some)
+            .map_err(|error| failed("watch the files", &error)),
+        Inputs::Text(_) => Ok(None),
+    }
 }
 
 /// Puts a valid configuration in force.
@@ -116,6 +125,7 @@ struct Installer {
     snapshots: Arc<Snapshots>,
     resolver: Arc<Resolver>,
     dump: Arc<Mutex<Value>>,
+    notices: Notices,
 }
 
 impl Installer {
@@ -125,26 +135,36 @@ impl Installer {
             None => "the command line".to_owned(),
         };
         let snapshot = self.builder.build(&loaded.resources, &place, generation);
-        let active = |(to, share): (&crate::snapshot::Destination, f64)| ActiveRoute {
-            metrics: Arc::clone(&to.metrics),
-            declared: share,
-            effective: share,
-        };
         // Series exist before the first request can count in them.
-        self.builder.metrics.activate(snapshot.destinations().map(active).collect());
+        self.builder.metrics.activate(active_routes(&snapshot));
         self.snapshots.publish(snapshot);
         self.builder.registry.prune();
         self.resolver.wake();
         let sources = loaded.sources.iter().map(|source| json!({ "path": source.path, "text": &*source.text }));
         *self.dump.lock().unwrap_or_else(PoisonError::into_inner) =
             json!({ "generation": generation, "hash": loaded.hash, "sources": sources.collect::<Vec<_>>() });
+        self.notices.give(&loaded.resources, &self.builder.settings);
     }
+}
+
+fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
+    let active = |(to, share): (&Destination, f64)| ActiveRoute {
+        metrics: Arc::clone(&to.metrics),
+        declared: share,
+        effective: share,
+    };
+    snapshot.destinations().map(active).collect()
 }
 
 impl Running {
     /// Whether every worker is alive.
     pub fn is_healthy(&self) -> bool {
         !self.workers.iter().any(WorkerHandle::is_finished)
+    }
+
+    /// Every destination of every rule in force, with its share.
+    pub fn routes(&self) -> Vec<ActiveRoute> {
+        active_routes(&self.snapshots.load())
     }
 
     /// Reads the configuration again, off this thread; the outcome is logged and counted.

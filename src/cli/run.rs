@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{parse_duration, parse_port_map, parse_size, parse_split, parse_upstream};
+use super::values::{parse_buckets, parse_duration, parse_port_map, parse_size, parse_split, parse_upstream};
 use crate::app::{self, Inputs, Limits, Options};
 use crate::config::quick;
 use crate::config::settings::{ExtraEndpoint, Listeners, Settings};
+use crate::telemetry::Buckets;
 
 /// Serve the configuration until told to stop.
 #[derive(Args, Debug)]
@@ -45,6 +46,14 @@ pub struct Run {
     /// Where metrics, readiness and the configuration's status are served
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
+
+    /// A name, besides localhost and its address, under which the admin port may be asked (repeatable)
+    #[arg(long, value_name = "NAME")]
+    admin_host: Vec<String>,
+
+    /// The buckets of duration histograms: 36 fine ones, or the eleven defaults of Prometheus
+    #[arg(long, value_name = "fine|small", default_value = "fine", value_parser = parse_buckets)]
+    buckets: Buckets,
 
     /// One more endpoint, without a ServiceEntry (repeatable)
     #[arg(long, value_name = "HOST[/SUBSET]=ADDR:PORT")]
@@ -148,6 +157,8 @@ impl Run {
             },
             listeners: Listeners { mesh: self.listen, port_map: self.port_map },
             admin: self.admin,
+            admin_hosts: self.admin_host,
+            buckets: self.buckets,
             workers: self.workers.unwrap_or_else(app::cores).max(1),
             seed: self.seed,
             limits: Limits {

@@ -160,7 +160,8 @@ fn json(path: &Path, edited: &Edited) -> String {
 }
 
 /// Replaces a file in one step, so that no reader sees a half: a new file beside it, then a rename. A symbolic link stays one; the mode is kept.
-fn write(path: &Path, old: &str, new: &str) -> io::Result<()> {
+/// Refuses if it holds anything but `old`.
+pub(super) fn write(path: &Path, old: &str, new: &str) -> io::Result<()> {
     let path = fs::canonicalize(path)?;
     let now = fs::read(&path)?;
     let mark: &[u8] = if now.starts_with("\u{feff}".as_bytes()) { "\u{feff}".as_bytes() } else { b"" };

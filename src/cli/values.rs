@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::telemetry::Buckets;
+
 /// `250ms`, `1.5s`, `2m`, `1m30s`, `1h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wanted = || "wanted a duration such as 250ms, 1.5s, 2m or 1m30s".to_owned();
@@ -41,6 +43,15 @@ pub fn parse_size(text: &str) -> Result<usize, String> {
         _ => return Err(wanted()),
     };
     number.checked_mul(unit).ok_or_else(wanted)
+}
+
+/// `fine` or `small`.
+pub fn parse_buckets(text: &str) -> Result<Buckets, String> {
+    match text {
+        "fine" => Ok(Buckets::Fine),
+        "small" => Ok(Buckets::Small),
+        _ => Err("wanted fine or small".to_owned()),
+    }
 }
 
 /// `P=L`.

@@ -1,7 +1,7 @@
 //! Diagnostics for people (the source line with a caret, as a compiler prints it) and for programs (`check --json`).
 
 use std::borrow::Cow;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use serde::Serialize;
 use unicode_width::UnicodeWidthChar;
@@ -161,6 +161,26 @@ pub struct Entry {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+}
+
+impl fmt::Display for Entry {
+    /// `file:line:column: error[code]: message`, then the help on a line of its own.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.file.is_empty() {
+            write!(f, "{}:", self.file)?;
+            if let (Some(line), Some(column)) = (self.line, self.column) {
+                write!(f, "{line}:{column}:")?;
+            }
+            f.write_str(" ")?;
+        }
+        f.write_str(match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })?;
+        self.code.iter().try_for_each(|code| write!(f, "[{code}]"))?;
+        write!(f, ": {}", self.message)?;
+        self.help.iter().try_for_each(|help| write!(f, "\n  help: {help}"))
+    }
 }
 
 /// All diagnostics of a configuration for programs. Parses the files that have some again, to name the fields.

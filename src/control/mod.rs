@@ -8,6 +8,6 @@ pub mod status;
 
 pub use file_watch::{FileWatch, Pace};
 pub use publisher::{Inputs, Install, Outcome, Publisher};
-pub use status::{OnDisk, OnDiskState, Problem, Rejection, Status};
+pub use status::{OnDisk, OnDiskState, Rejection, Status};
 
 pub use crate::telemetry::ReloadTrigger as Trigger;

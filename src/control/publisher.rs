@@ -7,15 +7,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::diagnostic::{Diagnostic, Kind, Severity};
 use crate::config::load::{self, Loaded, Read, Source};
-use crate::config::place::Place;
+use crate::config::render::{self, Entry};
 use crate::config::settings::Settings;
 use crate::telemetry::{Metrics, ReloadResult};
 
 use super::Trigger;
 use super::changes::{self, Weights};
-use super::status::{self, OnDisk, OnDiskState, Problem, Rejection, Status};
+use super::status::{self, OnDisk, OnDiskState, Rejection, Status};
 
 /// Builds what serves a valid configuration under this generation and puts it in force with one swap; or refuses it,
 /// because a port is taken, say, and leaves everything as it was.
@@ -84,7 +84,7 @@ struct Active {
     hash: String,
     since: String,
     sources: Vec<PathBuf>,
-    warnings: Vec<Problem>,
+    warnings: Vec<Entry>,
     weights: Weights,
 }
 
@@ -186,41 +186,43 @@ impl Turn<'_> {
         // A mistake of this program in reading one file must not end a proxy that serves another.
         let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation)));
         let missing = self.missing();
-        let rejected = |problems| Rejection { hash: hash.clone(), missing, problems };
+        let rejected = |(problems, text)| Rejection { hash: hash.clone(), missing, problems, text };
         let writer = &mut *self.writer;
         match attempt {
             Ok(Ok((warnings, weights))) => {
                 let changed = writer.active.as_ref().map(|before| changes::between(&before.weights, &weights));
-                let changed = changed.unwrap_or_default();
+                let changed = changed.filter(|changed| !changed.is_empty());
                 writer.generation = generation;
                 writer.rejected = None;
                 self.shared.metrics.reloads().in_force(generation, &hash);
                 let short = hash.get(..12).unwrap_or(&hash);
-                tracing::info!(generation, hash = short, changed, "configuration in force");
+                tracing::info!(generation, hash = short, changed = changed.as_deref(), "configuration in force");
                 writer.active = Some(Active { hash, since: status::now(), sources, warnings, weights });
                 Outcome::Applied { generation }
             }
             Ok(Err(problems)) => writer.reject(rejected(problems)),
-            Err(_) => {
-                let place = Place { file: u32::MAX, ..Place::default() };
-                let fault = Diagnostic::error(Kind::Value, place, "this configuration makes serin fail")
-                    .help("this is a mistake in serin, not in the file: please report it with the file");
-                writer.reject(rejected(vec![Problem::without_place(&fault)]))
-            }
+            Err(_) => writer.reject(rejected(mistake())),
         }
     }
 
     /// The warnings and the weights of what is in force now, or everything that speaks against it.
-    fn attempt(&self, read: Read, generation: u64) -> Result<(Vec<Problem>, Weights), Vec<Problem>> {
-        let loaded = load::load(read, &self.shared.settings);
-        if !loaded.is_valid() {
-            return Err(status::problems(&loaded, &[]));
+    fn attempt(&self, read: Read, generation: u64) -> Result<(Vec<Entry>, Weights), Problems> {
+        let mut loaded = load::load(read, &self.shared.settings);
+        let installed = loaded.is_valid() && {
+            let refused = (self.shared.install)(&loaded, generation).err();
+            let installed = refused.is_none();
+            loaded.diagnostics.extend(refused.into_iter().flatten());
+            installed
+        };
+        let (entries, text) = (render::entries(&loaded), render::text(&loaded, false));
+        if !installed {
+            return Err((entries, text));
         }
-        (self.shared.install)(&loaded, generation).map_err(|refused| status::problems(&loaded, &refused))?;
         loaded.notices.iter().for_each(|notice| tracing::info!("{notice}"));
-        let warnings = status::problems(&loaded, &[]);
-        warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
-        Ok((warnings, changes::weights(&loaded.resources)))
+        if !entries.is_empty() {
+            tracing::warn!("the configuration has warnings:\n{}", text.trim_end());
+        }
+        Ok((entries, changes::weights(&loaded.resources)))
     }
 
     fn missing(&self) -> bool {
@@ -231,19 +233,34 @@ impl Turn<'_> {
     }
 }
 
+/// What is wrong, for programs and for people.
+type Problems = (Vec<Entry>, String);
+
+/// What is said when reading or building a configuration fails as it never should.
+fn mistake() -> Problems {
+    let entry = Entry {
+        severity: Severity::Error,
+        kind: Kind::Value,
+        code: None,
+        file: String::new(),
+        line: None,
+        column: None,
+        path: String::new(),
+        message: "this configuration makes serin fail".to_owned(),
+        help: Some("this is a mistake in serin, not in the file: please report it with the file".to_owned()),
+    };
+    let text = format!("error: {}\n  = help: {}\n", entry.message, entry.help.as_deref().unwrap_or_default());
+    (vec![entry], text)
+}
+
 impl Writer {
     fn reject(&mut self, rejection: Rejection) -> Outcome {
         let generation = self.generation;
         if self.rejected.as_deref() != Some(&rejection) {
-            for problem in &rejection.problems {
-                match problem.is_error() {
-                    true => tracing::error!("{problem}"),
-                    false => tracing::warn!("{problem}"),
-                }
-            }
+            let text = rejection.text.trim_end();
             match generation {
-                0 => tracing::error!("no configuration in force"),
-                _ => tracing::error!(generation, "configuration rejected: the one in force stays"),
+                0 => tracing::error!("no configuration in force: what is there is rejected\n{text}"),
+                _ => tracing::error!("configuration rejected, generation {generation} stays in force\n{text}"),
             }
             self.rejected = Some(Arc::new(rejection));
         }

@@ -12,19 +12,21 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::failure::Failure;
+use super::headers;
 use super::record::Record;
 use super::retry::Rules;
 use super::worker::Worker;
 use crate::snapshot::Destination;
 use crate::telemetry::{AttemptResult, Flag};
-use crate::upstream::{ConnectError, Connection, Endpoint, Lease, Recording, RequestBody, UploadProgress};
+use crate::upstream::{
+    ConnectError, Connection, Endpoint, Exchange, Lease, Outcome, Permit, Recording, RequestBody, UploadProgress,
+};
 
 /// Tells the application which try this is, from the second on.
 static ATTEMPT: HeaderName = HeaderName::from_static("x-serin-attempt");
@@ -52,6 +54,8 @@ pub(super) struct Attempts<'r> {
     record: &'r mut Record,
     tried: Vec<Arc<Endpoint>>,
     retries: u32,
+    /// Held while a retry is under way.
+    permit: Option<Permit>,
     may_repeat: bool,
     stale_retry_used: bool,
 }
@@ -73,9 +77,6 @@ struct Later {
     /// An answer that is not wanted: what is left of it has the time of the pause.
     unwanted: Option<Answer>,
 }
-
-/// How an exchange with an endpoint went.
-type Sent = Result<Response<Incoming>, TrySendError<Request<RequestBody>>>;
 
 /// One attempt that has ended.
 struct Try {
@@ -105,7 +106,8 @@ impl<'r> Attempts<'r> {
         record: &'r mut Record,
     ) -> Self {
         let may_repeat = rules.may_repeat();
-        Self { worker, destination, rules, record, tried: Vec::new(), retries: 0, may_repeat, stale_retry_used: false }
+        let (tried, retries, permit, stale_retry_used) = (Vec::new(), 0, None, false);
+        Self { worker, destination, rules, record, tried, retries, permit, may_repeat, stale_retry_used }
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
@@ -115,12 +117,12 @@ impl<'r> Attempts<'r> {
             body.recording().into_iter().for_each(|recording| recording.keep());
         }
         loop {
-            let (lease, mut connection, reused) = self.connect().await?;
+            let (lease, mut connection, reused) = self.connect(&parts.headers).await?;
             let (request, spare, mut limit) = self.prepare(reused, parts, body);
             let started = Instant::now();
             let outcome = {
                 // Polled in place: each layer of futures would hold it once more.
-                let mut exchange = pin!(connection.try_send_request(request));
+                let mut exchange = pin!(connection.send(request));
                 std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
                     (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
                     (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
@@ -139,9 +141,8 @@ impl<'r> Attempts<'r> {
     }
 
     /// An endpoint and a connection to it; `true` if it has served a request before.
-    async fn connect(&mut self) -> Result<(Lease, Connection, bool), Failure> {
+    async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection, bool), Failure> {
         let cluster = &self.destination.cluster;
-        let policy = cluster.policy();
         loop {
             self.record.attempting = true;
             let lease = match cluster.pick(self.worker.draw(), &self.tried) {
@@ -151,14 +152,9 @@ impl<'r> Attempts<'r> {
                     return Err(none.into());
                 }
             };
-            while let Some(mut connection) = lease.endpoint().pool(self.worker.index()).take(policy.idle_timeout) {
-                if connection.ready().await.is_ok() {
-                    return Ok((lease, connection, true));
-                }
-            }
-            // Boxed, as is the pause below: rare, and large beside what a request on a kept connection needs.
-            match Box::pin(lease.endpoint().connect(policy.connect_timeout)).await {
-                Ok(connection) => return Ok((lease, connection, false)),
+            // Rare paths are boxed: they are large beside what a request on a kept connection needs.
+            match cluster.connection(&lease, self.worker.index(), headers).await {
+                Ok((connection, reused)) => return Ok((lease, connection, reused)),
                 Err(error) => Box::pin(self.connect_failed(&lease, error)).await?,
             }
         }
@@ -166,11 +162,11 @@ impl<'r> Attempts<'r> {
 
     async fn connect_failed(&mut self, lease: &Lease, error: ConnectError) -> Result<(), Failure> {
         let endpoint = lease.endpoint();
-        let exhausted = matches!(error, ConnectError::Exhausted(_));
+        let hopeless = !error.blames_endpoint();
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
         self.count(AttemptResult::Failed(failure.flag()));
-        if exhausted || !self.rules.repeats_unconnected() || !self.take_retry() {
+        if hopeless || !self.rules.repeats_unconnected() || !self.take_retry() {
             return Err(failure);
         }
         let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried.len() + 1;
@@ -197,20 +193,29 @@ impl<'r> Attempts<'r> {
     }
 
     /// What follows from how a try went; without an outcome it took too long.
-    fn judge(&mut self, outcome: Option<Sent>, tried: Try) -> Step {
+    fn judge(&mut self, outcome: Option<Exchange>, tried: Try) -> Step {
         let Try { lease, connection, reused, spare, started } = tried;
         match outcome {
-            Some(Ok(response)) => {
+            Some(Ok(mut response)) => {
+                if !headers::settle_framing(response.headers_mut()) {
+                    self.count(AttemptResult::Failed(Failure::Protocol.flag()));
+                    return Step::Failed(Failure::Protocol);
+                }
                 let metrics = self.destination.metrics.destination();
                 metrics.upstream_duration(self.worker.shard(), started.elapsed());
                 self.count(AttemptResult::Status(response.status().as_u16()));
-                let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
+                lease.report(|| Outcome::of_answer(response.status(), response.headers()));
+                let connection = self.destination.cluster.keep(connection);
                 self.answered(Box::new(Answer { response, lease, connection }), spare)
             }
             Some(Err(mut error)) => {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()));
+                if !reused {
+                    // A kept-alive connection that was just closed says nothing about the endpoint.
+                    lease.report(|| Outcome::Failed);
+                }
                 match unwritten {
                     Some(request) => self.unwritten(request, reused, failure),
                     None => self.unanswered(failure, &lease, spare),
@@ -218,6 +223,7 @@ impl<'r> Attempts<'r> {
             }
             None => {
                 self.count(AttemptResult::Failed(Failure::Timeout.flag()));
+                lease.report(|| Outcome::Failed);
                 self.unanswered(Failure::Timeout, &lease, spare)
             }
         }
@@ -305,9 +311,16 @@ impl<'r> Attempts<'r> {
         allowed
     }
 
-    /// Charges another attempt to the budget of the version.
+    /// Charges another attempt to the budget of the version, and to what its cluster may have under way.
     fn charge(&mut self) -> bool {
         let metrics = self.destination.metrics.destination();
+        // The place of the last retry is free again.
+        self.permit = None;
+        let Ok(permit) = self.destination.cluster.admit_retry() else {
+            self.record.flags.insert(Flag::UO);
+            return false;
+        };
+        self.permit = permit;
         let allowed = self.destination.budget.withdraw(metrics.attempts_made(), Instant::now());
         if !allowed {
             metrics.retry_refused(self.worker.shard());

@@ -3,17 +3,21 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep};
+use tokio::time::{Instant, Sleep, timeout};
 
 use super::failure::Failure;
 use super::record::Record;
 use crate::telemetry::Flag;
 use crate::upstream::{Connection, Lease};
+
+/// How long an endpoint that has answered may take for the rest of the request.
+const UPLOAD_AFTER_ANSWER: Duration = Duration::from_secs(60);
 
 /// Why an answer stops before its end. Serin then breaks off the answer to the client, so that it looks incomplete there too.
 #[derive(Debug, thiserror::Error)]
@@ -137,10 +141,12 @@ impl UpstreamBody {
     fn complete(&mut self) {
         if let Some(Exchange { record, lease, connection, .. }) = self.exchange.take() {
             let now = Instant::now();
-            if let Some(connection) = connection
-                && record.upload_is_finished()
-            {
-                lease.endpoint().pool(record.worker().index()).put(connection, now);
+            if let Some(connection) = connection {
+                let worker = record.worker().index();
+                match record.upload_is_finished() {
+                    true => lease.endpoint().pool(worker).put(connection, now),
+                    false => keep_when_uploaded(connection, lease, worker),
+                }
             }
             record.finish(now);
         }
@@ -152,6 +158,16 @@ impl UpstreamBody {
             record.finish(Instant::now());
         }
     }
+}
+
+/// An answer may be complete before its request is. The endpoint may still be reading: its connection is kept open until it
+/// has everything, and for other requests only then.
+fn keep_when_uploaded(mut connection: Connection, lease: Lease, worker: usize) {
+    tokio::spawn(async move {
+        if let Ok(Ok(())) = timeout(UPLOAD_AFTER_ANSWER, connection.ready()).await {
+            lease.endpoint().pool(worker).put(connection, Instant::now());
+        }
+    });
 }
 
 impl Body for ResponseBody {

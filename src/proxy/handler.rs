@@ -26,7 +26,7 @@ use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use super::{cors, fault, headers, mirror, reply};
 use crate::routing::{Action, CorsVerdict, Filters, Found, RequestView, Route, Rule, Target};
-use crate::snapshot::Destination;
+use crate::snapshot::{Destination, Snapshot};
 use crate::telemetry::AttemptResult;
 use crate::upstream::{RequestBody, UploadProgress};
 
@@ -53,6 +53,7 @@ impl Client {
         let parts = Box::new(parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         let http1 = parts.version != Version::HTTP_2;
+        self.state.set_http10(parts.version == Version::HTTP_10);
         let head_only = parts.method == Method::HEAD;
         let journey = self.route(parts, incoming, &mut record).await;
         self.state.answering();
@@ -90,15 +91,20 @@ impl Client {
             None => None,
             Some(filters) => match Box::pin(self.filter(&route.rule, filters, &parts, record)).await {
                 Ok(decoration) => decoration,
-                Err(response) => return Journey::Own(*response),
+                Err(response) => {
+                    answered(record, view.snapshot(), &route.rule);
+                    return Journey::Own(*response);
+                }
             },
         };
         let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
+                answered(record, view.snapshot(), &route.rule);
                 let location = redirect.location(&request, route.matched);
                 Journey::own(redirected(redirect.status, &location), &route.rule)
             }
             Action::Respond(answer) => {
+                answered(record, view.snapshot(), &route.rule);
                 let response = reply::own(answer.status, answer.content_type.clone(), answer.body.clone());
                 Journey::own(response, &route.rule)
             }
@@ -207,11 +213,13 @@ impl Client {
     fn prepare(&self, route: &Route<Destination>, target: &Target<Destination>, parts: &mut Parts, body: &RequestBody) {
         let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
         headers::remove_hop_by_hop(&mut parts.headers);
-        parts.headers.remove(header::EXPECT);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers);
+        }
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         headers::set_host(&mut parts.headers, &parts.uri, target.host.as_ref());
         target.request_headers.apply(&mut parts.headers);
-        if matches!(body, RequestBody::Streaming(..)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+        if matches!(body, RequestBody::Streaming(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
             // Said outright, because hyper sends no body of unknown length with GET otherwise.
             parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
         }
@@ -249,6 +257,13 @@ impl Client {
         headers::remove_hop_by_hop(&mut parts.headers);
         wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
         Response::from_parts(parts, ResponseBody::own(Bytes::new()))
+    }
+}
+
+/// The request counts for a rule that needs no destination.
+fn answered(record: &mut Record, snapshot: &Snapshot, rule: &Rule<Destination>) {
+    if let Some(metrics) = snapshot.answering(rule) {
+        record.routed(metrics);
     }
 }
 
@@ -331,7 +346,9 @@ impl Journey {
 
 fn forwarded(answer: Answer, deadline: Option<Instant>, record: Record) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
-    let (parts, incoming) = response.into_parts();
+    let (mut parts, incoming) = response.into_parts();
+    // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
+    parts.version = Version::HTTP_11;
     let exchange = Exchange { record, lease, connection, deadline };
     Response::from_parts(parts, ResponseBody::upstream(incoming, exchange))
 }

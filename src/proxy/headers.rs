@@ -75,8 +75,12 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
         return Err(Failure::MethodRefused);
     }
+    if !is_chunked_at_most(&parts.headers) {
+        return Err(Failure::UnknownCoding);
+    }
     match parts.uri.path_and_query() {
         Some(target) if target.as_str().len() > MAX_TARGET => Err(Failure::TargetTooLong),
+        Some(target) if !target.as_str().is_ascii() => Err(Failure::BadRequest("the request target is not ASCII")),
         Some(target) if target.as_str() == "*" && parts.method != Method::OPTIONS => {
             Err(Failure::BadRequest("`*` is a target of OPTIONS only"))
         }
@@ -85,8 +89,32 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
-/// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones.
+/// Whether the body is chunked, once, or has no transfer coding at all: other codings are not known here.
+fn is_chunked_at_most(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (codings.next(), codings.next()) {
+        (None, _) => true,
+        (Some(only), None) => only.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        (Some(_), Some(_)) => false,
+    }
+}
+
+/// Makes an answer's framing unambiguous: chunked wins over a length (RFC 9112 §6.3). False: its coding is not known.
+pub(super) fn settle_framing(headers: &mut HeaderMap) -> bool {
+    if headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+        return is_chunked_at_most(headers);
+    }
+    true
+}
+
+/// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones. `Expect` is
+/// among them here: the server side of hyper answers it by itself.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+    // One look at each name is cheaper than a look-up of each that might be there; most messages have none.
+    if !headers.keys().any(is_hop_by_hop) {
+        return;
+    }
     if let Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
         let (_, values) = connection.remove_entry_mult();
         let named: Vec<HeaderName> = values.flat_map(|value| named_by(&value)).collect();
@@ -94,9 +122,18 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
             headers.remove(name);
         }
     }
-    for name in [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE] {
+    for name in
+        [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE, &header::EXPECT]
+    {
         headers.remove(name);
     }
+}
+
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "expect"
+    )
 }
 
 /// The fields that one `Connection` value names, but for those that nobody may strip from a message that way.
@@ -106,6 +143,18 @@ fn named_by(value: &HeaderValue) -> Vec<HeaderName> {
         .filter_map(|name| HeaderName::from_bytes(name.trim().as_bytes()).ok())
         .filter(|name| ![header::HOST, header::CONTENT_LENGTH, header::AUTHORIZATION].contains(name))
         .collect()
+}
+
+/// Puts the crumbs that HTTP/2 may send a cookie in together again (RFC 9113 §8.2.3).
+pub(super) fn join_cookies(headers: &mut HeaderMap) {
+    if let Entry::Occupied(mut cookie) = headers.entry(header::COOKIE)
+        && cookie.iter().nth(1).is_some()
+    {
+        let crumbs = cookie.iter().map(HeaderValue::as_bytes).collect::<Vec<_>>().join(&b"; "[..]);
+        if let Ok(whole) = HeaderValue::from_bytes(&crumbs) {
+            cookie.insert(whole);
+        }
+    }
 }
 
 /// Says who the request came from. `peer` is the client's address; an existing list is continued.
@@ -144,6 +193,9 @@ pub(super) fn set_host(headers: &mut HeaderMap, uri: &Uri, replaced: Option<&Hea
         && let Ok(host) = HeaderValue::from_str(without_user(authority))
     {
         headers.insert(header::HOST, host);
+    } else if !headers.contains_key(header::HOST) {
+        // HTTP/1.0 may name none, HTTP/1.1 has to (RFC 9112 §3.2).
+        headers.insert(header::HOST, HeaderValue::from_static(""));
     }
 }
 
@@ -203,6 +255,7 @@ mod tests {
             ("upgrade", "h2c"),
             ("transfer-encoding", "chunked"),
             ("proxy-connection", "close"),
+            ("expect", "100-continue"),
             ("x-stays", "1"),
         ]);
         remove_hop_by_hop(&mut map);
@@ -222,6 +275,16 @@ mod tests {
     }
 
     #[test]
+    fn cookie_crumbs_become_one_cookie() {
+        let mut map = headers(&[("cookie", "a=1"), ("x", "1"), ("cookie", "b=2"), ("cookie", "c=3")]);
+        join_cookies(&mut map);
+        assert_eq!(map, headers(&[("cookie", "a=1; b=2; c=3"), ("x", "1")]));
+        let mut whole = headers(&[("cookie", "a=1; b=2")]);
+        join_cookies(&mut whole);
+        assert_eq!(whole, headers(&[("cookie", "a=1; b=2")]));
+    }
+
+    #[test]
     fn upstream_sees_the_path_and_the_host_of_an_absolute_target() {
         let uri: Uri = "http://b:81/x?y".parse().unwrap();
         assert_eq!(origin_form(&uri, None), "/x?y");
@@ -231,6 +294,23 @@ mod tests {
         assert_eq!(map["host"], "b:81");
         set_host(&mut map, &uri, Some(&HeaderValue::from_static("c")));
         assert_eq!(map["host"], "c");
+        let mut none = HeaderMap::new();
+        set_host(&mut none, &Uri::from_static("/"), None);
+        assert_eq!(none["host"], "");
+    }
+
+    #[test]
+    fn an_answer_has_one_framing() {
+        let mut both = headers(&[("transfer-encoding", "Chunked"), ("content-length", "3")]);
+        assert!(settle_framing(&mut both));
+        assert_eq!(both, headers(&[("transfer-encoding", "Chunked")]));
+        assert!(settle_framing(&mut headers(&[("content-length", "3")])));
+        for bad in [
+            &[("transfer-encoding", "gzip, chunked")][..],
+            &[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")],
+        ] {
+            assert!(!settle_framing(&mut headers(bad)), "{bad:?}");
+        }
     }
 
     #[test]
@@ -244,6 +324,7 @@ mod tests {
         assert_eq!(refuse(Method::CONNECT, "a:80"), Some(405));
         assert_eq!(refuse(Method::GET, "*"), Some(400));
         assert_eq!(refuse(Method::OPTIONS, "*"), None);
+        assert_eq!(refuse(Method::GET, "/\u{e9}"), Some(400));
         assert_eq!(refuse(Method::GET, &format!("/{}", "a".repeat(MAX_TARGET))), Some(414));
         assert_eq!(refuse(Method::GET, &format!("/{}", "a".repeat(MAX_TARGET - 1))), None);
     }

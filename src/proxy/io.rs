@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 
 use super::watch::ConnectionState;
 use crate::upstream::gather::poll_write_gathered;
@@ -49,6 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));
             }
+            self.state.read();
             let known = self.ahead.len().min(PREFACE.len());
             if self.ahead[..known] != PREFACE[..known] {
                 return Ok(Some(Protocol::Http1));
@@ -57,6 +59,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
                 return Ok(Some(Protocol::Http2));
             }
         }
+    }
+}
+
+impl ClientIo<TcpStream> {
+    /// Tears the connection off. To a client of HTTP/1.0 an orderly end would mean that the answer is complete.
+    pub(super) fn reset(self) {
+        // Failing, it ends in order: that is what would have happened anyway.
+        let _ = self.stream.set_zero_linger();
     }
 }
 

@@ -129,7 +129,7 @@ async fn deliver(place: Place, to: Destination, head: Parts, body: CopyBody) {
     count(MirrorResult::Sent);
     let left = until.saturating_duration_since(Instant::now());
     let drained = timeout(left, drain(response.into_body())).await;
-    if drained == Ok(true) && to.cluster.policy().keep_alive {
+    if let (Ok(true), Some(connection)) = (drained, to.cluster.keep(connection)) {
         lease.endpoint().pool(worker.index()).put(connection, Instant::now());
     }
 }
@@ -141,19 +141,10 @@ async fn exchange(
     mut head: Parts,
     mut body: RequestBody,
 ) -> Option<(Response<Incoming>, Lease, Connection)> {
-    let policy = to.cluster.policy();
     let lease = to.cluster.pick(worker.draw(), &[]).ok()?;
     loop {
-        let kept = lease.endpoint().pool(worker.index()).take(policy.idle_timeout);
-        let reused = kept.is_some();
-        let mut connection = match kept {
-            Some(connection) => connection,
-            None => lease.endpoint().connect(policy.connect_timeout).await.ok()?,
-        };
-        if connection.ready().await.is_err() {
-            continue;
-        }
-        match connection.try_send_request(Request::from_parts(head, body)).await {
+        let (mut connection, reused) = to.cluster.connection(&lease, worker.index(), &head.headers).await.ok()?;
+        match connection.send(Request::from_parts(head, body)).await {
             Ok(response) => return Some((response, lease, connection)),
             Err(mut error) => (head, body) = error.take_message().filter(|_| reused)?.into_parts(),
         }

@@ -1,4 +1,4 @@
-//! The journey of a request, from the accepted connection to the last byte of the answer. Start reading in [`handler`].
+//! The journey of a request, from the accepted connection to the last byte of the answer. Start reading in `handler.rs`.
 //!
 //! A worker is one thread with its own runtime, listeners, upstream connections and counters. It reads the configuration
 //! only as one immutable snapshot per request and never changes it.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use tokio::time::Instant;
 
-use super::watch::ConnectionState;
+use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use crate::telemetry::{Finished, Flag, Flags, RouteMetrics};
 use crate::upstream::UploadProgress;
@@ -14,7 +14,7 @@ use crate::upstream::UploadProgress;
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
 const CLIENT_GONE: u16 = 499;
 
-/// One request under way. Dropping it before [`Record::finish`] means that the client went away.
+/// One request under way. Dropping it before [`Record::finish`] means that the client went away, or was given up.
 #[derive(Debug)]
 pub(super) struct Record {
     worker: Arc<Worker>,
@@ -55,7 +55,7 @@ impl Record {
         }
     }
 
-    /// A destination was drawn: from now on the request counts for it.
+    /// It is known where the request counts: for the destination that was drawn, or for a rule that answers by itself.
     pub(super) fn routed(&mut self, metrics: &Arc<RouteMetrics>) {
         metrics.destination().started(self.worker.shard());
         self.metrics = Some(Arc::clone(metrics));
@@ -69,6 +69,12 @@ impl Record {
     /// Whether no byte of the request's body is still to come.
     pub(super) fn upload_is_finished(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.is_finished())
+    }
+
+    /// Serin answers itself, with this status.
+    pub(super) fn answered(&mut self, status: u16) {
+        // Whoever has gone away is not told anything.
+        self.status = if self.flags.contains(Flag::DC) { CLIENT_GONE } else { status };
     }
 
     /// The worker that serves it.
@@ -106,8 +112,12 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
-            self.status = CLIENT_GONE;
-            self.flags.insert(Flag::DC);
+            if self.connection.expired() == Some(Expired::Stalled) {
+                self.flags.insert(Flag::SI);
+            } else {
+                self.status = CLIENT_GONE;
+                self.flags.insert(Flag::DC);
+            }
             self.tell(Instant::now());
         }
     }

@@ -12,6 +12,7 @@ use crate::telemetry::Flag;
 /// The flag of a reply that Serin made itself.
 static SERIN_FLAG: HeaderName = HeaderName::from_static("x-serin-flag");
 static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -38,6 +39,10 @@ pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &He
     };
     explain(&mut response, failure.flag(), failure.proxy_status());
     let headers = response.headers_mut();
+    if let Failure::Overloaded(_) = failure {
+        headers.insert(&OVERLOADED, HeaderValue::from_static("true"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if failure.ends_connection() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -75,7 +80,7 @@ pub(super) fn is_grpc(request: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::NoHealthyUpstream;
+    use crate::upstream::{NoHealthyUpstream, Overloaded};
 
     #[test]
     fn a_failure_names_its_flag_and_destination() {
@@ -94,5 +99,13 @@ mod tests {
         assert_eq!((reply.status().as_u16(), reply.headers()["grpc-status"].as_bytes()), (200, &b"4"[..]));
         request.insert("content-type", HeaderValue::from_static("application/grpcish"));
         assert_eq!(failure(&Failure::Timeout, None, &request).status(), 504);
+    }
+
+    #[test]
+    fn an_overload_says_that_it_is_one() {
+        let reply = failure(&Failure::from(Overloaded), Some("reviews v1"), &HeaderMap::new());
+        assert_eq!((reply.status().as_u16(), reply.headers()["x-serin-flag"].as_bytes()), (503, &b"UO"[..]));
+        assert_eq!(reply.headers()["x-envoy-overloaded"], "true");
+        assert_eq!(reply.headers()["retry-after"], "1");
     }
 }

@@ -13,6 +13,9 @@ use super::limits::Limits;
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+/// A connection that has not said a word for so long after it was accepted may be closed for want of room or time.
+const MUTE: Duration = Duration::from_secs(2);
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -46,6 +49,7 @@ pub enum Expired {
 pub struct ConnectionState {
     epoch: Instant,
     http2: AtomicBool,
+    http10: AtomicBool,
     phase: AtomicU8,
     /// Microseconds since the epoch at which the phase began; for `Head` and `Busy`, the first byte of the request.
     since: AtomicU64,
@@ -67,6 +71,7 @@ impl ConnectionState {
         Self {
             epoch: Instant::now(),
             http2: AtomicBool::new(false),
+            http10: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -82,6 +87,16 @@ impl ConnectionState {
     pub fn speaks_http2(&self) {
         self.http2.store(true, Ordering::Relaxed);
         self.enter(Phase::Idle, Instant::now());
+    }
+
+    /// The request under way is one of HTTP/1.0, or is not.
+    pub fn set_http10(&self, is: bool) {
+        self.http10.store(is, Ordering::Relaxed);
+    }
+
+    /// Whether the last request was one of HTTP/1.0, whose answers may end with the connection.
+    pub fn is_http10(&self) -> bool {
+        self.http10.load(Ordering::Relaxed)
     }
 
     /// Bytes arrived.
@@ -152,9 +167,23 @@ impl ConnectionState {
         }
     }
 
-    /// Whether no request is under way or on its way.
+    /// Whether no request is under way or on its way, and the last answer has left.
     pub fn is_idle(&self) -> bool {
-        self.phase() == Phase::Idle
+        self.phase() == Phase::Idle && !self.write_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing came since it was accepted, though there was time.
+    fn is_mute(&self, now: Instant) -> bool {
+        self.phase() == Phase::Head && self.activity.load(Ordering::Relaxed) == 0 && self.in_phase_for(now) >= MUTE
+    }
+
+    /// Takes back that the connection has to end for want of a request, if one has come. Returns whether it has.
+    pub fn carries_on(&self) -> bool {
+        let busy = !self.is_idle() && self.activity.load(Ordering::Relaxed) > 0;
+        if busy {
+            self.expired.store(0, Ordering::Relaxed);
+        }
+        busy
     }
 
     /// Wakes the connection's task, so that it sees what has changed round it.
@@ -223,10 +252,11 @@ impl Watch {
         self.each(|state| state.wake());
     }
 
-    /// Closes every idle connection.
+    /// Closes every connection that brings no request.
     pub fn close_idle(&self) {
+        let now = Instant::now();
         self.each(|state| {
-            if state.is_idle() {
+            if state.is_idle() || state.is_mute(now) {
                 state.expire(Expired::Idle);
             }
         });
@@ -356,6 +386,44 @@ mod tests {
         assert_eq!(young.expired(), Some(Expired::Idle));
         drop(old);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_not_left_is_not_idle() {
+        let (watch, state, _) = watched();
+        state.request_started();
+        state.wrote(true);
+        state.request_ended(Instant::now());
+        watch.close_idle();
+        assert!(!watch.close_oldest_idle() && state.expired().is_none());
+        state.wrote(false);
+        watch.close_idle();
+        assert_eq!(state.expired(), Some(Expired::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_while_its_connection_is_closed_is_served() {
+        let (watch, state, _) = watched();
+        state.request_started();
+        state.request_ended(Instant::now());
+        watch.close_idle();
+        assert!(!state.carries_on());
+        state.read();
+        assert!(state.carries_on());
+        assert_eq!(state.expired(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_connection_that_never_said_a_word_is_closed_after_a_while() {
+        let (watch, mute, _) = watched();
+        let (_, slow, _) = watched();
+        watch.add(&slow);
+        slow.read();
+        watch.close_idle();
+        assert_eq!(mute.expired(), None, "its first words may be on their way");
+        advance(MUTE).await;
+        watch.close_idle();
+        assert_eq!((mute.expired(), slow.expired()), (Some(Expired::Idle), None));
     }
 
     #[tokio::test(start_paused = true)]

@@ -111,6 +111,16 @@ impl Distribution {
         }
     }
 
+    /// What was counted since `earlier`, an older state of the same distribution.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        let mut difference = self.clone();
+        for (now, then) in difference.cells.iter_mut().zip(&*earlier.cells) {
+            *now = now.saturating_sub(*then);
+        }
+        difference
+    }
+
     /// How many durations there are.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -182,6 +192,7 @@ mod tests {
         fn merging_is_counting_together(left in prop::collection::vec(0u64..100_000_000, 0..50), right in prop::collection::vec(0u64..100_000_000, 0..50)) {
             let mut merged = distribution(&left);
             merged.merge(&distribution(&right));
+            prop_assert_eq!(merged.since(&distribution(&left)), distribution(&right));
             let together = distribution(&[left, right].concat());
             prop_assert_eq!(merged, together);
         }

@@ -4,10 +4,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
 
 use super::replay::{self, Copied, Reader, Recording};
 
@@ -33,29 +37,6 @@ impl UploadProgress {
     /// Whether the whole body was handed over.
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
-    }
-
-    /// The next frame from the client.
-    pub(super) fn poll(
-        &self,
-        incoming: &mut Incoming,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        self.waiting.store(polled.is_pending(), Ordering::Relaxed);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    self.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-                }
-                if incoming.is_end_stream() {
-                    self.finish();
-                }
-            }
-            Poll::Ready(None) => self.finish(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
-        }
-        polled
     }
 
     /// The whole body was handed over.
@@ -88,24 +69,35 @@ pub enum RequestBody {
     #[default]
     Empty,
     /// Streamed from the client as the endpoint takes it.
-    Streaming(Incoming, Arc<UploadProgress>),
+    Streaming(Upload),
     /// The same, and kept meanwhile.
     Recorded(Reader),
     /// A copy of what another destination got.
     Copied(Box<Copied>),
 }
 
+/// A client's body on its way.
+#[derive(Debug)]
+pub struct Upload {
+    /// Taken when the upload is dropped.
+    incoming: Option<Incoming>,
+    progress: Arc<UploadProgress>,
+}
+
 impl RequestBody {
     /// The client's body; empty when it has none.
     pub fn new(incoming: Incoming) -> Self {
-        if incoming.is_end_stream() { Self::Empty } else { Self::Streaming(incoming, Arc::default()) }
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Streaming(Upload { incoming: Some(incoming), progress: Arc::default() })
     }
 
     /// The progress of the upload; none for an empty body and for a copy.
     pub fn progress(&self) -> Option<Arc<UploadProgress>> {
         match self {
             Self::Empty | Self::Copied(_) => None,
-            Self::Streaming(_, progress) => Some(Arc::clone(progress)),
+            Self::Streaming(upload) => Some(Arc::clone(&upload.progress)),
             Self::Recorded(reader) => Some(Arc::clone(reader.recording().progress())),
         }
     }
@@ -114,8 +106,8 @@ impl RequestBody {
     #[must_use]
     pub fn recorded(self) -> Self {
         match self {
-            Self::Streaming(incoming, progress) if incoming.size_hint().lower() <= replay::LIMIT => {
-                Self::Recorded(Recording::start(incoming, progress))
+            Self::Streaming(upload) if upload.size_hint().lower() <= replay::LIMIT => {
+                Self::Recorded(Recording::start(upload))
             }
             other => other,
         }
@@ -127,6 +119,69 @@ impl RequestBody {
     }
 }
 
+impl Upload {
+    /// The next frame from the client.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { incoming: Some(incoming), progress } = self else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                if incoming.is_end_stream() {
+                    progress.finish();
+                }
+            }
+            Poll::Ready(None) => progress.finish(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+
+    pub(super) fn progress(&self) -> &Arc<UploadProgress> {
+        &self.progress
+    }
+}
+
+/// What is left of an upload that the endpoint no longer takes is read on for a while, so that a client that is still sending
+/// sees the answer and not a reset.
+const LINGER_BYTES: usize = 1024 * 1024;
+/// The same, in time.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+impl Drop for Upload {
+    /// hyper owns the upload and drops it when the endpoint closes: nobody else is there to read on.
+    fn drop(&mut self) {
+        if let Some(incoming) = self.incoming.take()
+            && !self.progress.is_finished()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            // It ends by itself within `LINGER_TIME`, and at once when the client has gone.
+            runtime.spawn(timeout(LINGER_TIME, linger(incoming)));
+        }
+    }
+}
+
+async fn linger(mut incoming: Incoming) {
+    let mut left = LINGER_BYTES;
+    while let Some(Ok(frame)) = incoming.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
+    }
+}
+
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = UploadError;
@@ -134,7 +189,7 @@ impl Body for RequestBody {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Streaming(incoming, progress) => progress.poll(incoming, cx).map_err(UploadError::Client),
+            Self::Streaming(upload) => upload.poll(cx).map_err(UploadError::Client),
             Self::Recorded(reader) => reader.poll(cx),
             Self::Copied(copied) => Poll::Ready(copied.next().map(Ok)),
         }
@@ -143,7 +198,7 @@ impl Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Streaming(incoming, _) => incoming.is_end_stream(),
+            Self::Streaming(upload) => upload.is_end_stream(),
             Self::Recorded(reader) => reader.is_end_stream(),
             Self::Copied(copied) => copied.is_over(),
         }
@@ -152,7 +207,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Streaming(incoming, _) => incoming.size_hint(),
+            Self::Streaming(upload) => upload.size_hint(),
             Self::Recorded(reader) => reader.size_hint(),
             Self::Copied(copied) => copied.size_hint(),
         }

@@ -8,11 +8,10 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
-use super::body::{UploadError, UploadProgress};
+use super::body::{Upload, UploadError, UploadProgress};
 
 /// The largest body that is kept, in bytes.
 pub const LIMIT: u64 = 64 * 1024;
@@ -44,7 +43,7 @@ pub struct Recording {
 
 #[derive(Debug)]
 struct State {
-    incoming: Incoming,
+    upload: Upload,
     /// Whether the client has sent everything.
     ended: bool,
     /// The number of the reader that may take from the client, and how many pieces it has passed on.
@@ -68,10 +67,10 @@ pub struct Reader {
 
 impl Recording {
     /// Begins to keep a body.
-    pub(super) fn start(incoming: Incoming, progress: Arc<UploadProgress>) -> Reader {
-        let length = incoming.size_hint().exact();
+    pub(super) fn start(upload: Upload) -> Reader {
+        let (length, progress) = (upload.size_hint().exact(), Arc::clone(upload.progress()));
         let state = State {
-            incoming,
+            upload,
             ended: false,
             reader: 0,
             read: 0,
@@ -189,12 +188,12 @@ impl Reader {
             recording.progress.finish();
             return Poll::Ready(None);
         }
-        let polled = recording.progress.poll(&mut state.incoming, cx);
+        let polled = state.upload.poll(cx);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 state.keep(frame);
                 self.pass(&mut state, frame);
-                if frame.is_trailers() || state.incoming.is_end_stream() {
+                if frame.is_trailers() || state.upload.is_end_stream() {
                     state.end();
                 }
             }

@@ -1,6 +1,9 @@
 //! A saved file is in force, however it was saved; what is no whole, valid configuration never is.
 //! Real files, the real watch and the real publisher; only what would serve requests is replaced by a list.
 
+mod live;
+mod random;
+mod sandbox;
 mod writers;
 
 use std::fs;
@@ -327,8 +330,8 @@ fn what_is_invalid_changes_nothing_and_says_why() {
     }
     let status = proxy.publisher.status();
     let error = &status.on_disk.errors[0];
-    assert_eq!(error.path.as_deref(), Some("spec.http[0].route[1].weight"));
-    assert_eq!((error.line, error.file.as_deref()), (Some(13), Some(path.as_path())));
+    assert_eq!(error.path, "spec.http[0].route[1].weight");
+    assert_eq!((error.line, Path::new(&error.file)), (Some(13), path.as_path()));
     let Outcome::Rejected { generation: 1, rejection } = proxy.publisher.reload(Trigger::Api) else { panic!() };
     assert_eq!(rejection.problems, status.on_disk.errors);
     writers::in_place(&path, &yaml(30));

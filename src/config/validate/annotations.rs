@@ -78,7 +78,7 @@ fn sticky(report: &mut Report, value: &Spanned<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
+    use crate::config::validate::testing::{alone, findings, resource};
 
     fn annotated(kind: &str, annotation: &str) -> Vec<String> {
         let spec = match kind {

@@ -95,8 +95,8 @@ fn said(protocol: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::report;
     use crate::config::settings::Settings;
+    use crate::config::validate::testing::report;
 
     fn of(parts: &[&str]) -> Vec<String> {
         report(&parts.join("\n---\n"), &Settings::default())

@@ -83,15 +83,15 @@ impl Watches {
         Ok(Self { watcher: make(reports)?, armed: BTreeMap::new(), failed: BTreeMap::new() })
     }
 
-    /// Watches exactly this. Whether anything is watched that was not before.
-    pub(super) fn arm(&mut self, ways: &Ways) -> bool {
-        let wanted: BTreeSet<&PathBuf> = ways.folders.keys().chain(&ways.files).collect();
+    /// Watches exactly this, and gives what was not watched before.
+    pub(super) fn arm<'a>(&mut self, ways: &'a Ways) -> Vec<&'a Path> {
+        let wanted: BTreeSet<&'a PathBuf> = ways.folders.keys().chain(&ways.files).collect();
         let superfluous: Vec<PathBuf> = self.armed.keys().filter(|path| !wanted.contains(path)).cloned().collect();
         for path in superfluous {
             self.disarm(&path);
         }
         self.failed.retain(|path, _| wanted.contains(path));
-        wanted.into_iter().fold(false, |new, path| self.arm_one(path) || new)
+        wanted.into_iter().map(PathBuf::as_path).filter(|path| self.arm_one(path)).collect()
     }
 
     fn arm_one(&mut self, path: &Path) -> bool {
@@ -203,11 +203,10 @@ mod tests {
         let change = || Ok(event(EventKind::Modify(ModifyKind::Data(DataChange::Any))));
         let rescan = || Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
         let failure = || Err(notify::Error::generic("poll"));
-        let cases: [&[fn() -> notify::Result<Event>]; 3] = [&[change, change], &[rescan], &[failure]];
-        for reported in cases {
+        for reported in [vec![change(), change()], vec![rescan()], vec![failure()]] {
             let (messages, inbox) = sync_channel(1);
             let reports = Reports { messages, lost: Arc::default() };
-            reported.iter().for_each(|report| reports.take(report()));
+            reported.into_iter().for_each(|report| reports.take(report));
             assert!(reports.lost.load(Ordering::Acquire));
             assert!(inbox.try_recv().is_ok(), "the thread is woken");
         }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use super::*;
+use crate::config::place::Place;
 use crate::telemetry::Buckets;
 
 fn yaml(name: &str) -> String {
@@ -13,9 +14,12 @@ fn yaml(name: &str) -> String {
     )
 }
 
+/// What was put in force: generations and names.
+type Installed = Arc<Mutex<Vec<(u64, String)>>>;
+
 /// A publisher of one file, whose `install` refuses names that begin with `refused` and fails at `panic`.
-fn publisher(path: &Path) -> (Publisher, Arc<Mutex<Vec<(u64, String)>>>) {
-    let installed = Arc::new(Mutex::new(Vec::new()));
+fn publisher(path: &Path) -> (Publisher, Installed) {
+    let installed = Installed::default();
     let list = Arc::clone(&installed);
     let install = Box::new(move |loaded: &Loaded, generation| {
         let service = &loaded.resources.virtual_services[0];
@@ -113,7 +117,7 @@ fn without_a_first_configuration_a_later_one_is_the_first() {
     let path = folder.path().join("vs.yaml");
     let (publisher, _installed) = publisher(&path);
     let Outcome::Rejected { generation: 0, rejection } = publisher.start() else { panic!() };
-    assert!(rejection.missing && rejection.problems[0].is_error());
+    assert!(rejection.missing && rejection.problems[0].severity == Severity::Error && !rejection.text.is_empty());
     assert_eq!((publisher.status().generation, &publisher.status().hash), (0, &None));
     fs::write(&path, yaml("one")).unwrap();
     assert_eq!(publisher.reload(Trigger::Watch), Outcome::Applied { generation: 1 });
