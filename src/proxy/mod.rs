@@ -5,6 +5,7 @@
 
 mod attempt;
 mod body;
+mod client_certificate;
 mod connection;
 mod cors;
 mod draw;
@@ -19,11 +20,14 @@ mod mirror;
 mod record;
 mod reply;
 mod retry;
+mod tls;
 mod upgrade;
 mod watch;
 mod worker;
 
+pub use client_certificate::Demands;
 pub use draw::Draws;
 pub use limits::Limits;
-pub use listener::{Bound, Room, Scheme, bind};
+pub use listener::{Bound, Listener, Opened, Room, Scheme, bind, bind_shared};
+pub use tls::{Clients, TlsError, TlsServer, TlsServers, Trust};
 pub use worker::{Shared, Worker, WorkerHandle};

@@ -89,6 +89,9 @@ impl Record {
 
     fn tell(&mut self, now: Instant) {
         self.told = true;
+        if !self.upload_is_finished() {
+            self.connection.upload_goes_on();
+        }
         self.connection.request_ended(now);
         let shard = self.worker.shard();
         let finished = Finished {
@@ -112,7 +115,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
-            if self.connection.expired() == Some(Expired::Stalled) {
+            if self.status != 0 && self.connection.expired() == Some(Expired::Stalled) {
                 self.flags.insert(Flag::SI);
             } else {
                 self.status = CLIENT_GONE;
