@@ -17,6 +17,7 @@ mod prometheus;
 mod reload;
 mod safe_retry;
 mod start;
+mod startup;
 mod support;
 mod truncation;
 mod unix_sockets;
