@@ -3,29 +3,12 @@
 
 use super::report::{Report, unsupported};
 use crate::config::place::Place;
+use crate::config::resource::Resources;
 use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode, HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
-use crate::config::resource::virtual_service::HttpRoute;
-use crate::config::resource::{Metadata, Resource, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
-
-/// What of the annotations of a VirtualService.
-const ANNOTATIONS: &[Pending<Metadata>] =
-    &[("`serin.dev/sticky`", |metadata| metadata.annotation("serin.dev/sticky").map(|sticky| sticky.place))];
-
-/// What of a rule of `http`.
-const RULE: &[Pending<HttpRoute>] = &[
-    ("`retries` with attempts", |rule| {
-        let retries = rule.retries.as_ref()?;
-        retries.attempts.as_ref().filter(|attempts| attempts.value != 0).map(|attempts| attempts.place)
-    }),
-    ("`fault`", |rule| rule.fault.as_ref().map(|fault| fault.place)),
-    ("`corsPolicy`", |rule| rule.cors_policy.as_ref().map(|policy| policy.place)),
-    ("`mirror`", |rule| rule.mirror.as_ref().map(|mirror| mirror.place)),
-    ("`mirrors`", |rule| rule.mirrors.first().map(|mirror| mirror.place)),
-];
 
 /// What of a policy of a host or a subset, besides its blocks.
 const POLICY: &[Pending<TrafficPolicy>] = &[
@@ -52,8 +35,11 @@ const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
     matches!(mode.value, ClientTlsMode::Simple | ClientTlsMode::Mutual).then_some(mode.place)
 })];
 
-/// Whole kinds.
-const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
+/// What of a Gateway.
+const GATEWAY: &[Pending<Gateway>] = &[("a server on a Unix socket", |gateway| {
+    let mut binds = gateway.servers.iter().filter_map(|server| server.bind.as_ref());
+    binds.find(|bind| bind.starts_with("unix://")).map(|bind| bind.place)
+})];
 
 fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
     for (name, find) in list {
@@ -65,12 +51,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
-    for resource in &resources.virtual_services {
-        refuse(report, ANNOTATIONS, &resource.metadata);
-        for rule in &resource.spec.http {
-            refuse(report, RULE, rule);
-        }
-    }
     for resource in &resources.destination_rules {
         let subsets = resource.spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
         for policy in resource.spec.traffic_policy.iter().chain(subsets) {
@@ -79,7 +59,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
         }
     }
     for gateway in &resources.gateways {
-        refuse(report, GATEWAY, gateway);
+        refuse(report, GATEWAY, &gateway.spec);
     }
 }
 
@@ -104,8 +84,8 @@ fn blocks(report: &mut Report, policy: &TrafficPolicy) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
     use crate::config::diagnostic::Kind;
+    use crate::config::validate::testing::{alone, findings, resource};
 
     #[test]
     fn what_is_pending_is_refused_and_hides_no_error() {

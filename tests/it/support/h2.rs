@@ -56,3 +56,8 @@ pub(crate) fn empty() -> Body {
 pub(crate) async fn body(answer: Response<Incoming>) -> Result<Bytes, hyper::Error> {
     Ok(answer.into_body().collect().await?.to_bytes())
 }
+
+/// Something that blocks, beside the connections of this test.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
