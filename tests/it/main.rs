@@ -18,6 +18,7 @@ mod prometheus;
 mod reload;
 mod safe_retry;
 mod start;
+mod startup;
 mod support;
 mod tls;
 mod truncation;
