@@ -272,12 +272,10 @@ impl Watch {
     fn doubt_empty(&mut self, read: &Read) {
         let now = self.began.elapsed();
         for source in read.sources.iter().filter(|source| source.text.is_empty()) {
-            let path = std::path::absolute(&source.path).unwrap_or_else(|_| source.path.clone());
-            let real = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
-                (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
-                _ => Err(error),
-            });
-            self.settle.sign(&real.unwrap_or(path), Sign::Unfinished, now);
+            match way::end(&source.path).filter(|end| self.ways.matter(end)) {
+                Some(end) => self.settle.sign(&end, Sign::Unfinished, now),
+                None => self.settle.suspect(),
+            }
         }
     }
 

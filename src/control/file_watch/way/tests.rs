@@ -113,3 +113,20 @@ fn marks_tell_a_changed_file_and_nothing_else() {
     fs::write(root.join("other.yaml"), "a").unwrap();
     assert_ne!(changed.marks, Ways::of(&paths, false).marks);
 }
+
+#[test]
+fn a_way_ends_at_the_file_or_where_a_step_is_missing() {
+    let (_keep, root) = folder();
+    symlink("conf", root.join("current")).unwrap();
+    let path = root.join("current/vs.yaml");
+    assert_eq!(end(&path), Some(root.join("conf")));
+    fs::create_dir(root.join("conf")).unwrap();
+    assert_eq!(end(&path), Some(root.join("conf/vs.yaml")));
+    fs::write(root.join("conf/vs.yaml"), "").unwrap();
+    assert_eq!(end(&path), Some(root.join("conf/vs.yaml")));
+    assert_eq!(end(&root), Some(root.clone()));
+    for path in [root.join("conf/vs.yaml"), root.clone(), path] {
+        let ways = Ways::of(std::slice::from_ref(&path), false);
+        assert!(ways.matter(&end(&path).unwrap()), "{path:?}");
+    }
+}
