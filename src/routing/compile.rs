@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 
 use super::assemble::{Assembly, Lines, Obstacle};
 use super::binding::{Bound, Way, claims};
+use super::filters::Filters;
 use super::headers::{self, HeaderOps};
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
@@ -189,7 +190,11 @@ impl<D> Compiler<'_, D> {
     fn rule(&mut self, in_force: &RuleInForce<'_>, root: &Metadata) -> Rule<D> {
         let (written, metadata) = (&*in_force.rule, &in_force.owner.metadata);
         let label = label(in_force);
-        let action = self.action(&metadata.namespace, written, &label);
+        let namespace = &*metadata.namespace;
+        let action = self.action(namespace, written, &label);
+        let filters = Filters::new(written, |destination| {
+            (self.destination)(Wanted { destination, namespace, listener_port: self.port, route: &label })
+        });
         let origin = Origin {
             virtual_service: metadata.name.as_str().into(),
             namespace: metadata.namespace.as_str().into(),
@@ -200,6 +205,7 @@ impl<D> Compiler<'_, D> {
         *self.numbers += 1;
         Rule {
             number,
+            filters,
             label,
             origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),

@@ -66,10 +66,33 @@ impl RetryOn {
     pub const RESOURCE_EXHAUSTED: Self = Self(1 << 10);
     /// gRPC `unavailable`.
     pub const UNAVAILABLE: Self = Self(1 << 11);
+    /// `envoy-ratelimited`: the answer says `x-envoy-ratelimited`. Without it such an answer is never tried again.
+    pub const RATE_LIMITED: Self = Self(1 << 12);
+
+    /// What an HTTP answer alone can fulfil.
+    pub const ANY_ANSWER: Self =
+        Self(Self::GATEWAY_ERROR.0 | Self::SERVER_ERROR.0 | Self::RETRIABLE_4XX.0 | Self::RATE_LIMITED.0);
+    /// What a gRPC status can fulfil.
+    pub const ANY_GRPC: Self = Self(
+        Self::CANCELLED.0
+            | Self::DEADLINE_EXCEEDED.0
+            | Self::INTERNAL.0
+            | Self::RESOURCE_EXHAUSTED.0
+            | Self::UNAVAILABLE.0,
+    );
+    /// What a request without any answer fulfils: as in Envoy, 5xx and gateway errors are among it.
+    pub const ANY_RESET: Self = Self(Self::RESET.0 | Self::SERVER_ERROR.0 | Self::GATEWAY_ERROR.0);
+    /// What a request fulfils for which no connection came about.
+    pub const ANY_CONNECT: Self = Self(Self::CONNECT_FAILURE.0 | Self::ANY_RESET.0);
 
     /// Whether all of `other` is in it.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
+    }
+
+    /// Whether any of `other` is in it.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
     }
 
     /// Both sets.
@@ -98,6 +121,7 @@ impl RetryOn {
             "internal" => Self::INTERNAL,
             "resource-exhausted" => Self::RESOURCE_EXHAUSTED,
             "unavailable" => Self::UNAVAILABLE,
+            "envoy-ratelimited" => Self::RATE_LIMITED,
             _ => return None,
         })
     }
