@@ -4,11 +4,13 @@
 
 mod architecture;
 mod canary;
+mod commands_offline;
 mod config_fixtures;
 mod config_robust;
 mod connections;
 mod demo;
 mod drain;
+mod header_values;
 mod http2;
 mod limits;
 mod listeners;
@@ -19,6 +21,7 @@ mod reload;
 mod safe_retry;
 mod start;
 mod startup;
+mod sticky;
 mod support;
 mod tls;
 mod truncation;
