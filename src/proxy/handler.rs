@@ -97,13 +97,13 @@ impl Client {
         };
         let decoration = match &route.rule.filters {
             None => None,
-            Some(filters) => match Box::pin(self.filter(&route.rule, filters, &parts, record)).await {
-                Ok(decoration) => decoration,
-                Err(journey) => {
-                    answered(record, view.snapshot(), &route.rule);
-                    return *journey;
+            Some(filters) => {
+                let filtered = Box::pin(self.filter((&route.rule, filters), view.snapshot(), &parts, record)).await;
+                match filtered {
+                    Ok(decoration) => decoration,
+                    Err(journey) => return *journey,
                 }
-            },
+            }
         };
         let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
@@ -143,8 +143,8 @@ impl Client {
     /// request goes no further.
     async fn filter<'r>(
         &self,
-        rule: &'r Rule<Destination>,
-        filters: &'r Filters<Destination>,
+        (rule, filters): (&'r Rule<Destination>, &'r Filters<Destination>),
+        snapshot: &Snapshot,
         parts: &Parts,
         record: &mut Record,
     ) -> Result<Option<Box<Decoration<'r>>>, Box<Journey>> {
@@ -153,12 +153,16 @@ impl Client {
             decoration = match policy.judge(&parts.method, &parts.headers) {
                 CorsVerdict::Unconcerned => None,
                 CorsVerdict::Allowed(origin) => Some(Box::new(Decoration { cors: policy, origin })),
-                CorsVerdict::Preflight(fields) => return Err(Box::new(Journey::Own(cors::preflight(fields)))),
+                CorsVerdict::Preflight(fields) => {
+                    answered(record, snapshot, rule);
+                    return Err(Box::new(Journey::Own(cors::preflight(fields))));
+                }
             };
         }
         if let Some(injected) = &filters.fault {
             let grpc = reply::is_grpc(&parts.headers);
             if let Some(response) = fault::inject(injected, || self.worker.draw(), grpc, record).await {
+                answered(record, snapshot, rule);
                 let mut journey = self.own(response, rule, parts);
                 if let Some(decoration) = decoration {
                     decoration.apply(journey.headers_mut());
