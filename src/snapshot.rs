@@ -127,10 +127,7 @@ impl Builder {
     /// A snapshot of resources that passed validation. `place` says where something stands, for messages.
     pub fn build(&self, resources: &Resources, place: &dyn Fn(Place) -> String, generation: u64) -> Snapshot {
         let mut clusters = Clusters::new(self, resources);
-        let options = routing::Options {
-            mesh_ports: self.settings.mesh_ports.clone(),
-            any_host: !self.settings.strict_hosts && resources.with_hosts().count() == 1,
-        };
+        let options = routing::Options::new(resources, &self.settings);
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));

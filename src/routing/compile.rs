@@ -24,6 +24,7 @@ use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRewrite, HttpRoute, HttpRouteDestination,
 };
 use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
+use crate::config::settings::Settings;
 use crate::config::sticky::{ANNOTATION, StickyBy};
 use crate::config::traffic::seniority;
 
@@ -35,6 +36,14 @@ pub struct Options {
     pub mesh_ports: Vec<u16>,
     /// Whether a VirtualService that is alone on a listener of the mesh answers any Host. Gateways name their hosts.
     pub any_host: bool,
+}
+
+impl Options {
+    /// The options of a proxy that serves these resources with these settings.
+    pub fn new(resources: &Resources, settings: &Settings) -> Self {
+        let any_host = !settings.strict_hosts && resources.with_hosts().count() == 1;
+        Self { mesh_ports: settings.mesh_ports.clone(), any_host }
+    }
 }
 
 /// A destination for which the caller is to say what stands for it in the table.

@@ -25,6 +25,22 @@ pub struct RetryPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryOn(u16);
 
+/// The names of all conditions.
+const NAMES: [&str; 12] = [
+    "connect-failure",
+    "refused-stream",
+    "reset",
+    "reset-before-request",
+    "gateway-error",
+    "5xx",
+    "retriable-4xx",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
 impl RetryOn {
     /// `connect-failure`: no connection came about.
     pub const CONNECT_FAILURE: Self = Self(1);
@@ -83,6 +99,11 @@ impl RetryOn {
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The names of what is in it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter().filter(move |name| Self::named(name).is_some_and(|condition| self.contains(condition)))
     }
 
     /// The condition of this name; none for one that is not a set member here.
@@ -164,6 +185,13 @@ mod tests {
         assert!(policy.on.contains(RetryOn::UNAVAILABLE.union(RetryOn::CANCELLED)));
         assert!(!policy.on.contains(RetryOn::SERVER_ERROR) && !policy.on.contains(RetryOn::GATEWAY_ERROR));
         assert!(policy.statuses.is_empty());
+    }
+
+    #[test]
+    fn every_condition_has_its_name() {
+        assert!(NAMES.iter().all(|name| RetryOn::named(name).unwrap().names().eq([*name])));
+        let default: Vec<_> = RetryPolicy::default().on.names().collect();
+        assert_eq!(default, ["connect-failure", "refused-stream", "cancelled", "unavailable"]);
     }
 
     #[test]
