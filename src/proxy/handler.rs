@@ -91,13 +91,13 @@ impl Client {
         };
         let decoration = match &route.rule.filters {
             None => None,
-            Some(filters) => match Box::pin(self.filter(&route.rule, filters, &parts, record)).await {
-                Ok(decoration) => decoration,
-                Err(journey) => {
-                    answered(record, view.snapshot(), &route.rule);
-                    return *journey;
+            Some(filters) => {
+                let filtered = Box::pin(self.filter((&route.rule, filters), view.snapshot(), &parts, record)).await;
+                match filtered {
+                    Ok(decoration) => decoration,
+                    Err(journey) => return *journey,
                 }
-            },
+            }
         };
         let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
@@ -144,8 +144,8 @@ impl Client {
     /// request goes no further.
     async fn filter<'r>(
         &self,
-        rule: &'r Rule<Destination>,
-        filters: &'r Filters<Destination>,
+        (rule, filters): (&'r Rule<Destination>, &'r Filters<Destination>),
+        snapshot: &Snapshot,
         parts: &Parts,
         record: &mut Record,
     ) -> Result<Option<Box<Decoration<'r>>>, Box<Journey>> {
@@ -155,6 +155,7 @@ impl Client {
                 CorsVerdict::Unconcerned => None,
                 CorsVerdict::Allowed(origin) => Some(Box::new(Decoration { cors: policy, origin })),
                 CorsVerdict::Preflight(fields) => {
+                    answered(record, snapshot, rule);
                     return Err(Box::new(Journey::Own(Box::new(cors::preflight(fields)))));
                 }
             };
@@ -162,6 +163,7 @@ impl Client {
         if let Some(injected) = &filters.fault {
             let grpc = reply::is_grpc(&parts.headers);
             if let Some(response) = fault::inject(injected, || self.worker.draw(), grpc, record).await {
+                answered(record, snapshot, rule);
                 let mut journey = self.own(response, rule, parts);
                 if let Some(decoration) = decoration {
                     decoration.apply(journey.headers_mut());
