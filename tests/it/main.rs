@@ -20,6 +20,7 @@ mod prometheus;
 mod reload;
 mod safe_retry;
 mod start;
+mod startup;
 mod sticky;
 mod support;
 mod tls;
