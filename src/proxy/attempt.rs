@@ -4,6 +4,7 @@
 //! A request is sent again only if no byte of an answer was seen and either it was never written (any method), or it is
 //! idempotent, has no body, and met a kept-alive connection that the endpoint was just closing. POST is never sent twice.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use super::worker::Worker;
 use crate::routing::{RetryOn, RetryPolicy};
 use crate::snapshot::Destination;
 use crate::telemetry::AttemptResult;
+use crate::upstream::connection::was_refused;
 use crate::upstream::{ConnectError, Connection, Endpoint, Lease, Outcome, RequestBody};
 
 /// The longest pause before another try, as a multiple of the policy's backoff (Envoy's default).
@@ -41,6 +43,8 @@ pub(super) struct Attempts<'r> {
     destination: &'r Destination,
     retry: &'r RetryPolicy,
     tried: Vec<Arc<Endpoint>>,
+    /// The hash of what chooses the endpoint, where something of the request does.
+    key: Option<NonZeroU64>,
     retries: u32,
     stale_retry_used: bool,
 }
@@ -54,7 +58,12 @@ enum Step {
 impl<'r> Attempts<'r> {
     /// No attempt was made yet.
     pub(super) fn new(worker: &'r Worker, destination: &'r Destination, retry: &'r RetryPolicy) -> Self {
-        Self { worker, destination, retry, tried: Vec::new(), retries: 0, stale_retry_used: false }
+        Self { worker, destination, retry, tried: Vec::new(), key: None, retries: 0, stale_retry_used: false }
+    }
+
+    /// The same, to the endpoint that this hash chooses.
+    pub(super) fn keyed(self, key: Option<NonZeroU64>) -> Self {
+        Self { key, ..self }
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
@@ -73,7 +82,7 @@ impl<'r> Attempts<'r> {
     async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection, bool), Failure> {
         let cluster = &self.destination.cluster;
         loop {
-            let lease = match cluster.pick(self.worker.draw(), &self.tried) {
+            let lease = match cluster.pick(self.key.map_or_else(|| self.worker.draw(), NonZeroU64::get), &self.tried) {
                 Ok(lease) => lease,
                 Err(none) => {
                     self.count(AttemptResult::Failed(Failure::from(none).flag()));
@@ -123,7 +132,8 @@ impl<'r> Attempts<'r> {
         body: RequestBody,
     ) -> Step {
         let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
-        let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
+        let keeps = may_repeat || connection.may_refuse();
+        let spare = (keeps && matches!(body, RequestBody::Empty)).then(|| parts.clone());
         let sent = Instant::now();
         match connection.send(Request::from_parts(*parts, body)).await {
             Ok(mut response) => {
@@ -143,7 +153,7 @@ impl<'r> Attempts<'r> {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()));
-                if !reused {
+                if !reused || connection.may_refuse() {
                     // A kept-alive connection that was just closed says nothing about the endpoint.
                     lease.report(|| Outcome::Failed);
                 }
@@ -158,8 +168,16 @@ impl<'r> Attempts<'r> {
                     let (parts, body) = request.into_parts();
                     return Step::Again(Box::new(parts), body);
                 }
+                let refused = was_refused(error.error());
                 match spare {
-                    Some(parts) if matches!(failure, Failure::Closed | Failure::Reset) => {
+                    Some(parts) if refused => {
+                        if self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::REFUSED_STREAM) {
+                            return Step::Failed(failure);
+                        }
+                        self.retries += 1;
+                        Step::Again(parts, RequestBody::Empty)
+                    }
+                    Some(parts) if may_repeat && matches!(failure, Failure::Closed | Failure::Reset) => {
                         self.stale_retry_used = true;
                         Step::Again(parts, RequestBody::Empty)
                     }

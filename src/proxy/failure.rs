@@ -7,6 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::telemetry::Flag;
+use crate::upstream::connection::was_refused;
 use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
@@ -70,6 +71,7 @@ impl Failure {
         }
         match io_kind(error) {
             Some(io::ErrorKind::ConnectionReset) => Self::Reset,
+            _ if was_refused(error) => Self::Reset,
             _ if error.is_user() || error.is_body_write_aborted() => Self::BodyBroken,
             _ => Self::Closed,
         }

@@ -15,6 +15,7 @@ use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::affinity::{self, Affinity};
 use super::attempt::{Answer, Attempts};
 use super::body::{Exchange, ResponseBody};
 use super::failure::Failure;
@@ -113,6 +114,8 @@ impl Client {
     ) -> Journey {
         let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
         let wants_grpc = reply::is_grpc(&parts.headers);
+        let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
+        let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
         let body = RequestBody::new(incoming);
         let wish = Wish::take(&mut parts);
         self.prepare(route, target, &mut parts, &body);
@@ -123,7 +126,8 @@ impl Client {
         if let Some(upload) = &upload {
             record.uploading(Arc::clone(upload));
         }
-        let attempts = pin!(Attempts::new(&self.worker, &target.to, &route.rule.retry).run(parts, body));
+        let attempts = Attempts::new(&self.worker, &target.to, &route.rule.retry).keyed(key);
+        let attempts = pin!(attempts.run(parts, body));
         let bounds = Bounds::new(deadline, upload, self.worker.limits().body_timeout);
         let outcome = self.within(bounds, attempts).await;
         let outcome = match (outcome, wish) {
@@ -138,6 +142,7 @@ impl Client {
                 let fields = answer.response.headers_mut();
                 headers::remove_hop_by_hop(fields);
                 target.response_headers.apply(fields);
+                affinity::remember(cookie, fields);
                 record.status = answer.response.status().as_u16();
                 Journey::Upstream(answer, deadline)
             }

@@ -35,11 +35,16 @@ impl Cluster {
         let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
         let name = if by_host { Some(host(headers).ok_or(ConnectError::NoServerName)?) } else { None };
         let outcome = match self.policy().transport.http2 {
-            None => match self.idle(endpoint, worker, name).await {
-                Some(idle) => return Ok((Connection::Http1(idle), true)),
-                // Boxed, as is the rest: rare, and large beside what a request on a kept connection needs.
-                None => Box::pin(self.open_http1(endpoint, worker, name)).await,
-            },
+            None => {
+                // Not by way of `idle`: each future in a future costs every request, and this one is what most requests need.
+                while let Some(mut idle) = endpoint.pool(worker).take(self.policy().lifetime(), name) {
+                    if idle.sender.ready().await.is_ok() {
+                        return Ok((Connection::Http1(idle), true));
+                    }
+                }
+                // Boxed, as is the rest: rare, and large beside that.
+                Box::pin(self.open_http1(endpoint, worker, name)).await
+            }
             Some(policy) => match endpoint.pool(worker).shared().take(self.policy().shared_use(), name) {
                 Some(stream) => return Ok((Connection::Http2(stream), true)),
                 None => Box::pin(self.open_http2(endpoint, worker, name, policy)).await,

@@ -43,7 +43,6 @@ const POLICY: &[Pending<TrafficPolicy>] = &[
 
 /// What of `loadBalancer`.
 const BALANCER: &[Pending<LoadBalancer>] = &[
-    ("`consistentHash`", |balancer| balancer.consistent_hash.as_ref().map(|hash| hash.place)),
     ("`warmup`", |balancer| balancer.warmup.as_ref().map(|warmup| warmup.place)),
     ("`warmupDurationSecs`", |balancer| balancer.warmup_duration_secs.as_ref().map(|duration| duration.place)),
 ];
