@@ -13,7 +13,7 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::Buckets;
 
-pub use crate::control::{Inputs, OnDisk, OnDiskState};
+pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;
 pub use serve::{Running, start};

@@ -126,7 +126,7 @@ impl Builder {
         let mut clusters = Clusters::new(self, resources);
         let options = routing::Options {
             mesh_ports: self.settings.mesh_ports.clone(),
-            any_host: !self.settings.strict_hosts && resources.virtual_services.len() == 1,
+            any_host: !self.settings.strict_hosts && resources.with_hosts().count() == 1,
         };
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);

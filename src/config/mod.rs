@@ -2,9 +2,11 @@
 //! Nothing here knows how a request is served.
 
 mod decode;
+pub mod delegates;
 pub mod diagnostic;
 pub mod edit;
 mod files;
+pub mod gateways;
 pub mod load;
 pub mod names;
 mod path;

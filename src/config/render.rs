@@ -163,23 +163,23 @@ pub struct Entry {
     pub help: Option<String>,
 }
 
-impl Entry {
-    /// Whether it keeps the configuration out of force.
-    pub fn is_error(&self) -> bool {
-        self.severity == Severity::Error
-    }
-}
-
-/// One line: `vs.yaml:14:19: error: message`.
 impl fmt::Display for Entry {
+    /// `file:line:column: error[code]: message`, then the help on a line of its own.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = [Some(self.file.clone()).filter(|file| !file.is_empty()), self.line.map(|line| line.to_string())];
-        let place = place.into_iter().flatten().chain(self.column.map(|column| column.to_string()));
-        for part in place {
-            write!(f, "{part}:")?;
+        if !self.file.is_empty() {
+            write!(f, "{}:", self.file)?;
+            if let (Some(line), Some(column)) = (self.line, self.column) {
+                write!(f, "{line}:{column}:")?;
+            }
+            f.write_str(" ")?;
         }
-        let word = if self.is_error() { "error" } else { "warning" };
-        write!(f, " {word}: {}", self.message)
+        f.write_str(match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        })?;
+        self.code.iter().try_for_each(|code| write!(f, "[{code}]"))?;
+        write!(f, ": {}", self.message)?;
+        self.help.iter().try_for_each(|help| write!(f, "\n  help: {help}"))
     }
 }
 

@@ -354,9 +354,13 @@ impl Watch {
         const ROUNDS: usize = 4;
         for _ in 0..ROUNDS {
             self.ways = Ways::of(&self.paths, self.recursive);
-            let armed = self.watches.as_mut().is_some_and(|watches| watches.arm(&self.ways));
-            if !armed {
+            let Some(watches) = &mut self.watches else { return };
+            let new = watches.arm(&self.ways);
+            if new.is_empty() {
                 return;
+            }
+            if new.iter().any(|path| self.ways.folders.contains_key(*path)) {
+                self.settle.hold(self.began.elapsed());
             }
         }
     }

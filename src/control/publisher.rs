@@ -191,12 +191,12 @@ impl Turn<'_> {
         match attempt {
             Ok(Ok((warnings, weights))) => {
                 let changed = writer.active.as_ref().map(|before| changes::between(&before.weights, &weights));
-                let changed = changed.unwrap_or_default();
+                let changed = changed.filter(|changed| !changed.is_empty());
                 writer.generation = generation;
                 writer.rejected = None;
                 self.shared.metrics.reloads().in_force(generation, &hash);
                 let short = hash.get(..12).unwrap_or(&hash);
-                tracing::info!(generation, hash = short, changed, "configuration in force");
+                tracing::info!(generation, hash = short, changed = changed.as_deref(), "configuration in force");
                 writer.active = Some(Active { hash, since: status::now(), sources, warnings, weights });
                 Outcome::Applied { generation }
             }
@@ -260,7 +260,7 @@ impl Writer {
             let text = rejection.text.trim_end();
             match generation {
                 0 => tracing::error!("no configuration in force: what is there is rejected\n{text}"),
-                _ => tracing::error!(generation, "configuration rejected, the one in force stays\n{text}"),
+                _ => tracing::error!("configuration rejected, generation {generation} stays in force\n{text}"),
             }
             self.rejected = Some(Arc::new(rejection));
         }

@@ -69,8 +69,8 @@ impl<'r> Attempts<'r> {
     /// Makes attempts until there is an answer or no further attempt is allowed.
     pub(super) async fn run(mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
         loop {
-            let (lease, connection, reused) = self.connect(&parts.headers).await?;
-            match self.send(lease, connection, reused, parts, body).await {
+            let (lease, connection) = self.connect(&parts.headers).await?;
+            match self.send(lease, connection, parts, body).await {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
                 Step::Failed(failure) => return Err(failure),
@@ -78,8 +78,8 @@ impl<'r> Attempts<'r> {
         }
     }
 
-    /// An endpoint and a connection to it; `true` if it has served a request before.
-    async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection, bool), Failure> {
+    /// An endpoint and a connection to it.
+    async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection), Failure> {
         let cluster = &self.destination.cluster;
         loop {
             let lease = match cluster.pick(self.key.map_or_else(|| self.worker.draw(), NonZeroU64::get), &self.tried) {
@@ -91,7 +91,7 @@ impl<'r> Attempts<'r> {
             };
             // Rare paths are boxed: they are large beside what a request on a kept connection needs.
             match cluster.connection(&lease, self.worker.index(), headers).await {
-                Ok((connection, reused)) => return Ok((lease, connection, reused)),
+                Ok(connection) => return Ok((lease, connection)),
                 Err(error) => Box::pin(self.connect_failed(&lease, error)).await?,
             }
         }
@@ -123,14 +123,8 @@ impl<'r> Attempts<'r> {
         longest.mul_f64(self.worker.draw() as f64 / u64::MAX as f64)
     }
 
-    async fn send(
-        &mut self,
-        lease: Lease,
-        mut connection: Connection,
-        reused: bool,
-        parts: Box<Parts>,
-        body: RequestBody,
-    ) -> Step {
+    async fn send(&mut self, lease: Lease, mut connection: Connection, parts: Box<Parts>, body: RequestBody) -> Step {
+        let reused = connection.is_reused();
         let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
         let keeps = may_repeat || connection.may_refuse();
         let spare = (keeps && matches!(body, RequestBody::Empty)).then(|| parts.clone());

@@ -41,15 +41,29 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r\ncontent-type: text/plain\r\n\
 content-length: 44\r\nconnection: close\r\n\r\n408 the request did not arrive in time (SI)\n";
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, peer: SocketAddr) {
+/// Serves a connection until it ends. It counts as open from this call on.
+pub(super) fn serve(
+    worker: Arc<Worker>,
+    bound: Bound,
+    stream: TcpStream,
+    peer: SocketAddr,
+) -> impl Future<Output = ()> + Send {
     let state = Arc::new(ConnectionState::accepted());
     worker.watch().add(&state);
+    serve_as(state, worker, bound, (stream, peer))
+}
+
+async fn serve_as(
+    state: Arc<ConnectionState>,
+    worker: Arc<Worker>,
+    bound: Bound,
+    (stream, peer): (TcpStream, SocketAddr),
+) {
     let mut io = ClientIo::new(stream, Arc::clone(&state));
     let protocol = match until_expired(&state, io.detect()).await {
         Ok(Ok(Some(protocol))) => protocol,
         Ok(Ok(None) | Err(_)) => return,
-        Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
+        Err(Expired::Head) if io.has_read() => return refuse_head(&worker, io).await,
         Err(_) => return,
     };
     let client =
@@ -83,6 +97,12 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
             Poll::Pending if state.is_answering() => Poll::Ready(Err(Expired::Stalled)),
             Poll::Pending => Poll::Pending,
         },
+        // A request may have come in the same moment: then it is served.
+        Some(Expired::Idle) => match Pin::new(&mut server).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending if state.carries_on() => Poll::Pending,
+            Poll::Pending => Poll::Ready(Err(Expired::Idle)),
+        },
         Some(why) => Poll::Ready(Err(why)),
         None => Pin::new(&mut server).poll(cx).map(Ok),
     })
@@ -96,7 +116,7 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
         }
         Err(Expired::Head) => {
             if let Some(parts) = server.into_parts() {
-                refuse_head(parts.io.into_inner()).await;
+                refuse_head(&worker, parts.io.into_inner()).await;
             }
         }
         Ok(_) | Err(_) => {}
@@ -148,7 +168,8 @@ pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Futu
 }
 
 /// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
-async fn refuse_head(mut io: ClientIo<TcpStream>) {
+async fn refuse_head(worker: &Worker, mut io: ClientIo<TcpStream>) {
+    worker.count_slow();
     if io.write_all(HEAD_TIMEOUT).await.is_ok() {
         let _ = io.shutdown().await;
     }

@@ -58,9 +58,12 @@ pub enum Failure {
     /// The client stopped sending its body.
     #[error("the request body did not arrive in time")]
     BodyTimeout,
-    /// The client's body ended early or broke the protocol.
+    /// The client's body broke the protocol.
     #[error("the request body is incomplete")]
     BodyBroken,
+    /// The client's connection ended before its body did.
+    #[error("the client went away")]
+    ClientGone,
 }
 
 impl Failure {
@@ -69,10 +72,14 @@ impl Failure {
         if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
             return Self::Protocol;
         }
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        // The request's body comes from the client, and so do its errors.
+        let of_body = error.is_user() || error.is_body_write_aborted();
         match io_kind(error) {
-            Some(io::ErrorKind::ConnectionReset) => Self::Reset,
+            Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) if of_body => Self::ClientGone,
+            _ if of_body => Self::BodyBroken,
+            Some(ConnectionReset) => Self::Reset,
             _ if was_refused(error) => Self::Reset,
-            _ if error.is_user() || error.is_body_write_aborted() => Self::BodyBroken,
             _ => Self::Closed,
         }
     }
@@ -80,7 +87,7 @@ impl Failure {
     /// The status of the reply.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
@@ -102,6 +109,7 @@ impl Failure {
             | Self::UnknownCoding
             | Self::MethodRefused
             | Self::BodyBroken => Flag::DPE,
+            Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
             Self::Overloaded(_) => Flag::UO,
@@ -117,9 +125,12 @@ impl Failure {
     /// The error token of `proxy-status` (RFC 9209 §2.3).
     pub fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::TargetTooLong | Self::UnknownCoding | Self::BodyBroken | Self::BodyTimeout => {
-                "http_request_error"
-            }
+            Self::BadRequest(_)
+            | Self::TargetTooLong
+            | Self::UnknownCoding
+            | Self::BodyBroken
+            | Self::ClientGone
+            | Self::BodyTimeout => "http_request_error",
             Self::MethodRefused => "http_request_denied",
             Self::NoHost | Self::NoRule => "destination_not_found",
             Self::NoHealthyUpstream(_) => "destination_unavailable",
@@ -154,6 +165,7 @@ impl Failure {
                 | Self::MethodRefused
                 | Self::BodyTimeout
                 | Self::BodyBroken
+                | Self::ClientGone
                 | Self::Stalled
         )
     }

@@ -50,6 +50,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));
             }
+            self.state.read();
             let known = self.ahead.len().min(PREFACE.len());
             if self.ahead[..known] != PREFACE[..known] {
                 return Ok(Some(Protocol::Http1));

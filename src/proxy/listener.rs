@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::sleep;
 
 use super::connection;
@@ -77,6 +77,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 #[derive(Debug)]
 pub struct Room {
     open: AtomicUsize,
+    waiting: AtomicUsize,
     most: usize,
 }
 
@@ -87,16 +88,30 @@ struct Place(Arc<Room>);
 impl Room {
     /// Room for this many connections.
     pub fn new(most: usize) -> Self {
-        Self { open: AtomicUsize::new(0), most }
+        Self { open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), most }
+    }
+
+    /// Whether a connection waits for another one to end.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// A place, as soon as there is one: idle connections go first.
+    async fn enter(self: &Arc<Self>, worker: &Worker) -> Place {
+        if self.is_full() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            while self.is_full() {
+                worker.watch().close_oldest_idle();
+                sleep(FIRST_PAUSE).await;
+            }
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
     }
 
     fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.most
-    }
-
-    fn take(self: &Arc<Self>) -> Place {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(self))
     }
 }
 
@@ -110,26 +125,17 @@ impl Drop for Place {
 pub(super) async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListener, room: Arc<Room>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        while room.is_full() {
-            // Idle connections go first; new ones wait in the backlog, where they lose nothing.
-            worker.watch().close_oldest_idle();
-            sleep(FIRST_PAUSE).await;
-        }
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = worker.drained() => return,
+            () = worker.drained() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                let (worker, place) = (Arc::clone(&worker), room.take());
-                tokio::spawn(async move {
-                    // Answers are written whole; waiting for more would only delay them.
-                    let _ = stream.set_nodelay(true);
-                    connection::serve(worker, bound, stream, peer).await;
-                    drop(place);
-                });
+                // The ones behind it wait in the backlog, where they lose nothing.
+                let place = room.enter(&worker).await;
+                serve(&worker, bound, (stream, peer), place);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -139,6 +145,27 @@ pub(super) async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListene
             }
         }
     }
+    // Asked directly: the runtime does not know yet of what came since it last looked, and closing would reset it.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = socket.accept() else { return };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            let place = room.enter(&worker).await;
+            serve(&worker, bound, (stream, peer), place);
+        }
+    }
+}
+
+fn serve(worker: &Arc<Worker>, bound: Bound, (stream, peer): (TcpStream, SocketAddr), place: Place) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let connection = connection::serve(Arc::clone(worker), bound, stream, peer);
+    tokio::spawn(async move {
+        connection.await;
+        drop(place);
+    });
 }
 
 /// Whether the error concerns a client that left before it was accepted, and not the socket.

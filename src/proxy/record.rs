@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Method;
 use tokio::time::Instant;
 
-use super::watch::ConnectionState;
+use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use crate::telemetry::{Finished, Flag, RouteMetrics};
 use crate::upstream::UploadProgress;
@@ -14,7 +14,7 @@ use crate::upstream::UploadProgress;
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
 const CLIENT_GONE: u16 = 499;
 
-/// One request under way. Dropping it before [`Record::finish`] means that the client went away.
+/// One request under way. Dropping it before [`Record::finish`] means that the client went away, or was given up.
 #[derive(Debug)]
 pub(super) struct Record {
     worker: Arc<Worker>,
@@ -65,6 +65,12 @@ impl Record {
         self.upload.as_ref().is_none_or(|upload| upload.is_finished())
     }
 
+    /// Serin answers itself, with this status.
+    pub(super) fn answered(&mut self, status: u16) {
+        // Whoever has gone away is not told anything.
+        self.status = if self.flag == Some(Flag::DC) { CLIENT_GONE } else { status };
+    }
+
     /// The worker that serves it.
     pub(super) fn worker(&self) -> &Arc<Worker> {
         &self.worker
@@ -77,6 +83,9 @@ impl Record {
 
     fn tell(&mut self, now: Instant) {
         self.told = true;
+        if !self.upload_is_finished() {
+            self.connection.upload_goes_on();
+        }
         self.connection.request_ended(now);
         let shard = self.worker.shard();
         let finished = Finished {
@@ -100,8 +109,12 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
-            self.status = CLIENT_GONE;
-            self.flag = Some(Flag::DC);
+            if self.connection.expired() == Some(Expired::Stalled) {
+                self.flag = Some(Flag::SI);
+            } else {
+                self.status = CLIENT_GONE;
+                self.flag = Some(Flag::DC);
+            }
             self.tell(Instant::now());
         }
     }

@@ -13,6 +13,9 @@ use super::limits::Limits;
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+/// A connection that has not said a word for so long after it was accepted may be closed for want of room or time.
+const MUTE: Duration = Duration::from_secs(2);
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,6 +61,8 @@ pub struct ConnectionState {
     write_blocked: AtomicBool,
     /// Whether the head of an answer has been handed over.
     answering: AtomicBool,
+    /// Whether what arrives may still be the body of a request that was answered already.
+    uploading: AtomicBool,
     expired: AtomicU8,
     waker: AtomicWaker,
 }
@@ -75,6 +80,7 @@ impl ConnectionState {
             activity: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            uploading: AtomicBool::new(false),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -99,7 +105,8 @@ impl ConnectionState {
     /// Bytes arrived.
     pub fn read(&self) {
         self.activity.fetch_add(1, Ordering::Relaxed);
-        if self.phase() == Phase::Idle && !self.http2.load(Ordering::Relaxed) {
+        let may_be_head = !self.http2.load(Ordering::Relaxed) && !self.uploading.load(Ordering::Relaxed);
+        if self.phase() == Phase::Idle && may_be_head {
             self.enter(Phase::Head, Instant::now());
         }
     }
@@ -115,6 +122,7 @@ impl ConnectionState {
     /// The head of a request is complete. Returns when its first byte arrived.
     pub fn request_started(&self) -> Instant {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.uploading.store(false, Ordering::Relaxed);
         if self.phase() == Phase::Head {
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
             return self.epoch + Duration::from_micros(self.since.load(Ordering::Relaxed));
@@ -137,6 +145,11 @@ impl ConnectionState {
     /// Whether the request under way on an HTTP/1 connection is being answered.
     pub fn is_answering(&self) -> bool {
         self.answering.load(Ordering::Relaxed)
+    }
+
+    /// A request was answered before its body was complete: the rest of it is not the head of the next one.
+    pub(super) fn upload_goes_on(&self) {
+        self.uploading.store(true, Ordering::Relaxed);
     }
 
     /// The answer to a request is complete, or given up.
@@ -164,9 +177,23 @@ impl ConnectionState {
         }
     }
 
-    /// Whether no request is under way or on its way.
+    /// Whether no request is under way or on its way, and the last answer has left.
     pub fn is_idle(&self) -> bool {
-        self.phase() == Phase::Idle
+        self.phase() == Phase::Idle && !self.write_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing came since it was accepted, though there was time.
+    fn is_mute(&self, now: Instant) -> bool {
+        self.phase() == Phase::Head && self.activity.load(Ordering::Relaxed) == 0 && self.in_phase_for(now) >= MUTE
+    }
+
+    /// Takes back that the connection has to end for want of a request, if one has come. Returns whether it has.
+    pub fn carries_on(&self) -> bool {
+        let busy = !self.is_idle() && self.activity.load(Ordering::Relaxed) > 0;
+        if busy {
+            self.expired.store(0, Ordering::Relaxed);
+        }
+        busy
     }
 
     /// Wakes the connection's task, so that it sees what has changed round it.
@@ -235,10 +262,11 @@ impl Watch {
         self.each(|state| state.wake());
     }
 
-    /// Closes every idle connection.
+    /// Closes every connection that brings no request.
     pub fn close_idle(&self) {
+        let now = Instant::now();
         self.each(|state| {
-            if state.is_idle() {
+            if state.is_idle() || state.is_mute(now) {
                 state.expire(Expired::Idle);
             }
         });
@@ -330,6 +358,22 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_no_head() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        state.upload_goes_on();
+        state.request_ended(Instant::now());
+        state.read();
+        after(&watch, &limits, 20).await;
+        assert_eq!(state.expired(), None);
+        state.request_started();
+        state.request_ended(Instant::now());
+        state.read();
+        after(&watch, &limits, 10).await;
+        assert_eq!(state.expired(), Some(Expired::Head));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_quiet_request_stalls_and_a_trickle_keeps_it_alive() {
         let (watch, state, limits) = watched();
         state.request_started();
@@ -368,6 +412,44 @@ mod tests {
         assert_eq!(young.expired(), Some(Expired::Idle));
         drop(old);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_not_left_is_not_idle() {
+        let (watch, state, _) = watched();
+        state.request_started();
+        state.wrote(true);
+        state.request_ended(Instant::now());
+        watch.close_idle();
+        assert!(!watch.close_oldest_idle() && state.expired().is_none());
+        state.wrote(false);
+        watch.close_idle();
+        assert_eq!(state.expired(), Some(Expired::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_while_its_connection_is_closed_is_served() {
+        let (watch, state, _) = watched();
+        state.request_started();
+        state.request_ended(Instant::now());
+        watch.close_idle();
+        assert!(!state.carries_on());
+        state.read();
+        assert!(state.carries_on());
+        assert_eq!(state.expired(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_connection_that_never_said_a_word_is_closed_after_a_while() {
+        let (watch, mute, _) = watched();
+        let (_, slow, _) = watched();
+        watch.add(&slow);
+        slow.read();
+        watch.close_idle();
+        assert_eq!(mute.expired(), None, "its first words may be on their way");
+        advance(MUTE).await;
+        watch.close_idle();
+        assert_eq!((mute.expired(), slow.expired()), (Some(Expired::Idle), None));
     }
 
     #[tokio::test(start_paused = true)]

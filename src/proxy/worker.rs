@@ -119,39 +119,42 @@ impl Worker {
 
     /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
     async fn run(self: &Arc<Self>, listeners: Vec<(Bound, TcpListener)>, room: Arc<Room>) -> usize {
-        for (bound, socket) in listeners {
-            tokio::spawn(listener::accept(Arc::clone(self), bound, socket, Arc::clone(&room)));
-        }
+        let accept =
+            |(bound, socket)| tokio::spawn(listener::accept(Arc::clone(self), bound, socket, Arc::clone(&room)));
+        let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
         let mut shutdown = self.shared.shutdown.clone();
         let mut ticker = interval(self.shared.limits.tick());
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticker.tick() => self.tick(),
+                _ = ticker.tick() => self.tick(&room),
                 () = shutdown.reached(Stage::Draining) => break,
             }
         }
         self.draining.store(true, Ordering::Relaxed);
         self.drained.notify_waiters();
         self.watch.wake_all();
-        // Accept loops take what waits before they look at the flag again.
         let mut ticker = interval(Duration::from_millis(20));
         while shutdown.stage() < Stage::Aborted {
             ticker.tick().await;
-            self.tick();
+            self.tick(&room);
             if shutdown.stage() >= Stage::Closing {
                 self.watch.close_idle();
             }
-            if self.watch.len() == 0 {
+            if self.watch.len() == 0 && accepting.iter().all(|task| task.is_finished()) {
                 return 0;
             }
         }
         self.watch.len()
     }
 
-    fn tick(&self) {
+    fn tick(&self, room: &Room) {
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
+        if room.is_wanted() {
+            // Perhaps by a worker whose own connections are all busy.
+            self.watch.close_oldest_idle();
+        }
         for cluster in self.view().snapshot().clusters() {
             cluster.evict_idle(self.index, now);
         }
@@ -212,12 +215,20 @@ impl Worker {
 
     /// A request that hyper refused before it reached the handler.
     pub fn count_malformed(&self, error: &hyper::Error) {
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        self.count_refused(if error.is_parse_too_large() { 431 } else { 400 }, Flag::DPE);
+    }
+
+    /// A request whose head did not arrive in time.
+    pub fn count_slow(&self) {
+        self.count_refused(408, Flag::SI);
+    }
+
+    fn count_refused(&self, status: u16, flag: Flag) {
         let unknown = Method::from_bytes(b"_OTHER").unwrap_or_default();
         let finished = Finished {
             method: &unknown,
             status,
-            flag: Some(Flag::DPE),
+            flag: Some(flag),
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,

@@ -51,15 +51,6 @@ struct Text {
     end: u32,
 }
 
-/// What the caller must know of a block that was added.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Added {
-    /// The part of the path that a rewrite replaces.
-    pub(super) matched: Matched,
-    /// Whether it matches every request by Istio's definition: blocks after it are dead.
-    pub(super) catch_all: bool,
-}
-
 #[derive(Clone, Debug, Default)]
 struct Conditions {
     headers: Vec<HeaderCondition>,
@@ -94,20 +85,20 @@ enum Test {
 }
 
 impl Matchers {
-    /// Adds a block behind those that are there; none is that of a rule without blocks.
-    pub(super) fn push(&mut self, block: Option<&HttpMatch>) -> Added {
+    /// Adds a block behind those that are there; none is that of a rule without blocks. Gives back what part of the path it
+    /// matches.
+    pub(super) fn push(&mut self, block: Option<&HttpMatch>) -> Matched {
         let conditions = block.map_or_else(|| Some(Conditions::default()), Conditions::new);
         let (path, conditions) = match conditions {
             Some(conditions) => (self.path_test(block), conditions),
             None => (PathTest::Never, Conditions::default()),
         };
-        let catch_all = conditions.is_empty() && self.is_any(path);
         let conditions = (!conditions.is_empty()).then(|| {
             self.conditions.push(conditions);
             index(self.conditions.len() - 1)
         });
         self.blocks.push(Block { path, conditions });
-        Added { matched: path.matched(), catch_all }
+        path.matched()
     }
 
     /// No more blocks come: gives back what memory is left over.
@@ -157,14 +148,6 @@ impl Matchers {
         &self.text[text.start as usize..text.end as usize]
     }
 
-    fn is_any(&self, path: PathTest) -> bool {
-        match path {
-            PathTest::Any | PathTest::Everything => true,
-            PathTest::Prefix(text) | PathTest::PrefixIgnoringCase(text) => self.text(text) == "/",
-            _ => false,
-        }
-    }
-
     #[inline]
     fn path_passes(&self, test: PathTest, path: &str) -> bool {
         match test {
@@ -181,6 +164,20 @@ impl Matchers {
             PathTest::Never => false,
         }
     }
+}
+
+/// Whether a block matches every request by Istio's definition, so that no block after it is asked.
+pub(super) fn is_catch_all(block: Option<&HttpMatch>) -> bool {
+    let Some(block) = block else { return true };
+    let any_path = match block.uri.as_deref() {
+        None | Some(StringMatch::Present) => true,
+        Some(StringMatch::Prefix(text)) => text == "/",
+        Some(StringMatch::Regex(pattern)) => pattern.text == ".*",
+        Some(StringMatch::Exact(_)) => false,
+    };
+    let lists = [&block.headers, &block.without_headers, &block.query_params];
+    let fixed = [&block.method, &block.scheme, &block.authority];
+    any_path && lists.iter().all(|list| list.is_empty()) && fixed.iter().all(|condition| condition.is_none())
 }
 
 impl PathTest {
@@ -502,7 +499,7 @@ mod tests {
 
     #[test]
     fn catch_alls_are_what_istio_calls_so() {
-        let catch_all = |block: &HttpMatch| Matchers::default().push(Some(block)).catch_all;
+        let catch_all = |block: &HttpMatch| is_catch_all(Some(block));
         assert!(catch_all(&HttpMatch::default()));
         assert!(catch_all(&on_uri(prefix("/"))));
         assert!(catch_all(&on_uri(regex(".*"))));
@@ -512,6 +509,6 @@ mod tests {
         assert!(!catch_all(&on_query("a", exact("1"))));
         assert!(!catch_all(&HttpMatch { method: Some(at(exact("GET"))), ..HttpMatch::default() }));
         assert!(!catch_all(&on_header("x-a", Some(regex("(")))));
-        assert!(Matchers::default().push(None).catch_all);
+        assert!(is_catch_all(None));
     }
 }

@@ -3,6 +3,8 @@
 //!
 //! Read [`table`] for what a request sees and [`compile`](mod@compile) for where it comes from.
 
+mod assemble;
+mod binding;
 pub mod compile;
 pub mod headers;
 mod host;
@@ -23,4 +25,4 @@ pub use policy::{RetryOn, RetryPolicy};
 pub use redirect::{DirectResponse, Redirect};
 pub use rewrite::Matched;
 pub use split::{Entry, Split};
-pub use table::{Action, Found, Hosts, RequestView, Route, RouteTable, Rule, Target};
+pub use table::{Action, Found, Hosts, Origin, RequestView, Route, RouteTable, Rule, Target};

@@ -96,6 +96,11 @@ impl Redirect {
         Some(Self { status, scheme: text(&written.scheme), authority: text(&written.authority), port, path })
     }
 
+    /// The same request, by `https`.
+    pub(super) fn to_https(status: StatusCode) -> Self {
+        Self { status, scheme: Some("https".into()), authority: None, port: Port::Unchanged, path: Path::Unchanged }
+    }
+
     /// The `Location` for a request; `matched` is what the route's block matched of its path.
     pub fn location(&self, request: &RequestView<'_>, matched: Matched) -> String {
         let scheme = self.scheme.as_deref().unwrap_or(request.scheme);

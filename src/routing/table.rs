@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashSet, HashSetExt};
 use http::header::{HeaderMap, HeaderValue};
 
 use super::headers::HeaderOps;
@@ -19,7 +20,7 @@ use super::split::Split;
 pub struct RequestView<'r> {
     /// Method.
     pub method: &'r str,
-    /// `http` or `https`.
+    /// `http` or `https`: how the client came, as far as what says so is trusted.
     pub scheme: &'r str,
     /// Host or `:authority` as sent, with its port; empty if there is none.
     pub authority: &'r str,
@@ -46,6 +47,8 @@ pub enum Found<'t, D> {
 #[derive(Debug)]
 pub struct RouteTable<D> {
     listeners: Vec<(u16, Hosts<D>)>,
+    /// Every rule of every listener that a request can reach, once each.
+    rules: Vec<(u16, Arc<Rule<D>>)>,
 }
 
 /// The virtual hosts of one listener.
@@ -53,6 +56,8 @@ pub struct RouteTable<D> {
 pub struct Hosts<D> {
     index: HostIndex,
     virtual_hosts: Vec<VirtualHost<D>>,
+    /// Where the plain requests of some virtual hosts go.
+    https_redirect: Option<Route<D>>,
 }
 
 /// The routes of one virtual host: block `i` of the matchers leads to `routes[i]`.
@@ -60,6 +65,8 @@ pub struct Hosts<D> {
 pub(super) struct VirtualHost<D> {
     pub(super) matchers: Matchers,
     pub(super) routes: Box<[Route<D>]>,
+    /// Whether plain requests are sent to `https`, whatever the routes say.
+    pub(super) https_redirect: bool,
 }
 
 /// One match block of one rule.
@@ -80,6 +87,8 @@ pub struct Rule<D> {
     pub number: usize,
     /// The name for metrics: the rule's, or `<virtualservice>/<index>`.
     pub label: Arc<str>,
+    /// Where it was written; none for the redirect of a Gateway.
+    pub origin: Option<Origin>,
     /// What becomes of the request.
     pub action: Action<D>,
     /// Bound of the whole exchange, retries included; none by default.
@@ -89,6 +98,19 @@ pub struct Rule<D> {
     /// The rule's own operations on a response that it makes itself. A [`Target`] has its own, which include these.
     pub response_headers: HeaderOps,
     pub(super) path_rewrite: Option<PathRewrite>,
+}
+
+/// Where a rule was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The name of the VirtualService: the delegate's for a rule that was delegated.
+    pub virtual_service: Box<str>,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// The number of the rule in it, from 0.
+    pub number: usize,
+    /// Whether the rule has a name, which is then its label.
+    pub named: bool,
 }
 
 /// What becomes of a request.
@@ -117,7 +139,19 @@ pub struct Target<D> {
 
 impl<D> RouteTable<D> {
     pub(super) fn new(listeners: Vec<(u16, Hosts<D>)>) -> Self {
-        Self { listeners }
+        let mut rules = Vec::new();
+        for (port, hosts) in &listeners {
+            let mut seen = HashSet::new();
+            for route in hosts.virtual_hosts.iter().flat_map(|host| &host.routes) {
+                // The blocks of one rule stand together, but several virtual hosts may have it.
+                let repeated = rules.last().is_some_and(|(_, last)| Arc::ptr_eq(last, &route.rule));
+                if !repeated && seen.insert(Arc::as_ptr(&route.rule)) {
+                    rules.push((*port, Arc::clone(&route.rule)));
+                }
+            }
+        }
+        rules.shrink_to_fit();
+        Self { listeners, rules }
     }
 
     /// The virtual hosts of a listener, by the port that rules see. Once per connection is enough.
@@ -130,30 +164,32 @@ impl<D> RouteTable<D> {
         self.listener(request.port).map_or(Found::NoHost, |hosts| hosts.find(request))
     }
 
-    /// Every rule of every listener, once each.
+    /// The ports of all listeners, as rules see them.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.listeners.iter().map(|(port, _)| *port)
+    }
+
+    /// Every rule of every listener that a request can reach, once each.
     pub fn rules(&self) -> impl Iterator<Item = (u16, &Arc<Rule<D>>)> {
-        self.listeners.iter().flat_map(|(port, hosts)| {
-            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
-            let mut last: Option<&Arc<Rule<D>>> = None;
-            // The blocks of one rule stand together.
-            routes.filter_map(move |route| {
-                let repeated = last.is_some_and(|rule| Arc::ptr_eq(rule, &route.rule));
-                last = Some(&route.rule);
-                (!repeated).then_some((*port, &route.rule))
-            })
-        })
+        self.rules.iter().map(|(port, rule)| (*port, rule))
     }
 }
 
 impl<D> Hosts<D> {
-    pub(super) fn new(index: HostIndex, virtual_hosts: Vec<VirtualHost<D>>) -> Self {
-        Self { index, virtual_hosts }
+    pub(super) fn new(index: HostIndex, virtual_hosts: Vec<VirtualHost<D>>, https_redirect: Option<Route<D>>) -> Self {
+        Self { index, virtual_hosts, https_redirect }
     }
 
     /// The route of a request that came in on this listener.
     pub fn find(&self, request: &RequestView<'_>) -> Found<'_, D> {
         let Some(number) = self.index.find(request.authority) else { return Found::NoHost };
         let host = &self.virtual_hosts[number as usize];
+        if host.https_redirect
+            && request.scheme != "https"
+            && let Some(redirect) = &self.https_redirect
+        {
+            return Found::Route(redirect);
+        }
         let (path, _) = path_and_query(request.path);
         match host.matchers.first(path, request) {
             Some(number) => Found::Route(&host.routes[number]),

@@ -55,6 +55,14 @@ impl Connection {
         }
     }
 
+    /// Whether it has served a request before: the endpoint may have been about to close it.
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(one) => one.served > 0,
+            Self::Http2(stream) => stream.reused,
+        }
+    }
+
     /// Whether an endpoint may refuse a request on it that was sent.
     pub fn may_refuse(&self) -> bool {
         matches!(self, Self::Http2(_))

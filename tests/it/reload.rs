@@ -2,6 +2,7 @@
 //! Real files, the real watch and the real publisher; only what would serve requests is replaced by a list.
 
 mod live;
+mod random;
 mod sandbox;
 mod writers;
 

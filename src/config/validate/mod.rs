@@ -6,6 +6,7 @@ mod checks;
 mod client_tls;
 mod conflicts;
 mod cors;
+mod delegates;
 mod destination_rule;
 mod fault;
 mod gateway;
@@ -23,6 +24,7 @@ mod references;
 mod remedies;
 mod report;
 mod retry;
+mod served;
 mod server_tls;
 mod service_entry;
 #[cfg(test)]
@@ -66,6 +68,7 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         references::check(&mut report, resources, settings);
         conflicts::check(&mut report, resources);
         gateways::check(&mut report, resources);
+        delegates::check(&mut report, resources);
         outlier::check(&mut report, resources, settings);
     }
     pending::check(&mut report, resources);

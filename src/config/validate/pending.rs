@@ -2,28 +2,21 @@
 //! To put a field in force, delete its line.
 
 use super::report::{Report, unsupported};
-use super::virtual_service::MESH;
-use crate::config::place::{Place, Spanned};
+use crate::config::place::Place;
 use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode, HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
-use crate::config::resource::virtual_service::{HttpRoute, VirtualService};
+use crate::config::resource::virtual_service::HttpRoute;
 use crate::config::resource::{Metadata, Resource, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
 
-/// What of a VirtualService, besides its rules.
-const VIRTUAL_SERVICE: &[Pending<VirtualService>] =
-    &[("a VirtualService bound to a Gateway", |spec| elsewhere(spec.gateways.iter().flatten()))];
-
-/// What of its annotations.
+/// What of the annotations of a VirtualService.
 const ANNOTATIONS: &[Pending<Metadata>] =
     &[("`serin.dev/sticky`", |metadata| metadata.annotation("serin.dev/sticky").map(|sticky| sticky.place))];
 
 /// What of a rule of `http`.
 const RULE: &[Pending<HttpRoute>] = &[
-    ("`match.gateways`", |rule| elsewhere(rule.matches.iter().flat_map(|block| &block.gateways))),
-    ("`delegate`", |rule| rule.delegate.as_ref().map(|delegate| delegate.place)),
     ("`retries` with attempts", |rule| {
         let retries = rule.retries.as_ref()?;
         retries.attempts.as_ref().filter(|attempts| attempts.value != 0).map(|attempts| attempts.place)
@@ -61,10 +54,6 @@ const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
 /// Whole kinds.
 const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
 
-fn elsewhere<'a>(mut gateways: impl Iterator<Item = &'a Spanned<String>>) -> Option<Place> {
-    gateways.find(|gateway| gateway.value != MESH).map(|gateway| gateway.place)
-}
-
 fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
     for (name, find) in list {
         if let Some(place) = find(value) {
@@ -76,7 +65,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
     for resource in &resources.virtual_services {
-        refuse(report, VIRTUAL_SERVICE, &resource.spec);
         refuse(report, ANNOTATIONS, &resource.metadata);
         for rule in &resource.spec.http {
             refuse(report, RULE, rule);

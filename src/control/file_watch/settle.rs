@@ -14,6 +14,9 @@ pub(super) const PAUSE: Duration = Duration::from_millis(100);
 /// How long all writes together may put a read off.
 pub(super) const LIMIT: Duration = Duration::from_secs(1);
 
+/// How long a folder that was not watched before is given to report that something in it is just being written.
+pub(super) const GRACE: Duration = Duration::from_millis(5);
+
 /// What an event says about one path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Sign {
@@ -50,6 +53,8 @@ pub(super) struct Settle {
     since: Option<Duration>,
     /// Something was written since the read began, even if it was closed by now.
     spoiled: bool,
+    /// Nothing is checked before this.
+    held: Option<Duration>,
     first: Option<(String, Duration)>,
 }
 
@@ -80,6 +85,11 @@ impl Settle {
         self.doubtful = true;
     }
 
+    /// Takes note that a folder is watched that was not before: what was written in it until now went unseen.
+    pub(super) fn hold(&mut self, now: Duration) {
+        self.held = Some(now + GRACE);
+    }
+
     /// Whether there is anything to look at.
     pub(super) fn is_changed(&self) -> bool {
         self.changed
@@ -92,13 +102,20 @@ impl Settle {
         }
         let last = self.unfinished.values().max();
         let due = match (&self.first, last) {
-            (None, None) if !self.doubtful => return Next::Check,
+            (None, None) if !self.doubtful => return self.check(now),
             (None, None) => now,
             (Some((_, at)), _) if self.doubtful || last.is_some() => *at + PAUSE,
-            (Some(_), _) => return Next::Check,
+            (Some(_), _) => return self.check(now),
             (None, Some(last)) => (*last + PAUSE).min(self.since.unwrap_or(*last) + LIMIT),
         };
         if now >= due { Next::Compare } else { Next::Wait(due) }
+    }
+
+    fn check(&self, now: Duration) -> Next {
+        match self.held {
+            Some(held) if now < held => Next::Wait(held),
+            _ => Next::Check,
+        }
     }
 
     /// A [`Next::Check`] begins: whatever is reported from now on came after what will be read.
@@ -249,6 +266,22 @@ mod tests {
         settle.sign(file(), Sign::Complete, MS);
         assert_eq!(settle.next(MS), Next::Wait(100 * MS));
         assert!(settle.compare("a", 100 * MS));
+    }
+
+    #[test]
+    fn a_folder_that_was_not_watched_before_gets_a_moment_to_show_a_write() {
+        let mut settle = Settle::default();
+        settle.sign(Path::new("/current"), Sign::Complete, Duration::ZERO);
+        settle.hold(MS);
+        assert_eq!(settle.next(MS), Next::Wait(MS + GRACE));
+        assert_eq!(settle.next(MS + GRACE), Next::Check);
+        settle.sign(file(), Sign::Unfinished, 2 * MS);
+        assert_eq!(settle.next(MS + GRACE), Next::Wait(102 * MS));
+        settle.sign(file(), Sign::Complete, 3 * MS);
+        assert_eq!(settle.next(MS + GRACE), Next::Check);
+        settle.begin();
+        settle.sign(file(), Sign::Complete, 10 * MS);
+        assert_eq!(settle.next(10 * MS), Next::Check);
     }
 
     #[test]

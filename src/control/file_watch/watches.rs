@@ -83,16 +83,15 @@ impl Watches {
         Ok(Self { watcher: make(reports)?, armed: BTreeMap::new(), failed: BTreeMap::new() })
     }
 
-    /// Watches exactly this. Whether anything is watched that was not before.
-    pub(super) fn arm(&mut self, ways: &Ways) -> bool {
-        let wanted: BTreeSet<&PathBuf> = ways.folders.keys().chain(&ways.files).collect();
+    /// Watches exactly this, and gives what was not watched before.
+    pub(super) fn arm<'a>(&mut self, ways: &'a Ways) -> Vec<&'a Path> {
+        let wanted: BTreeSet<&'a PathBuf> = ways.folders.keys().chain(&ways.files).collect();
         let superfluous: Vec<PathBuf> = self.armed.keys().filter(|path| !wanted.contains(path)).cloned().collect();
         for path in superfluous {
             self.disarm(&path);
         }
         self.failed.retain(|path, _| wanted.contains(path));
-        let new: Vec<bool> = wanted.into_iter().map(|path| self.arm_one(path)).collect();
-        new.contains(&true)
+        wanted.into_iter().map(PathBuf::as_path).filter(|path| self.arm_one(path)).collect()
     }
 
     fn arm_one(&mut self, path: &Path) -> bool {
