@@ -1,9 +1,13 @@
 //! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
 
+mod admin;
 mod descriptors;
+mod install;
+mod listeners;
 mod notices;
 mod process;
 mod serve;
+mod tls;
 
 use std::net::SocketAddr;
 use std::thread;

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::names;
+use super::place::Place;
 use super::resource::gateway::{Gateway, Server, ServerTls};
 use super::resource::{Metadata, Resource, Resources};
 use super::traffic::seniority;
@@ -28,6 +29,8 @@ pub struct GatewayServer<'a> {
     pub gateway: &'a str,
     /// The name of the server, else of its port.
     pub name: &'a str,
+    /// Where its port stands.
+    pub place: Place,
     /// What it speaks.
     pub protocol: Protocol,
     /// The hosts that it answers to.
@@ -136,6 +139,7 @@ fn served<'a>(server: &'a Server, metadata: &'a Metadata) -> Option<(u16, Gatewa
         namespace: &metadata.namespace,
         gateway: &metadata.name,
         name,
+        place: port.number.place,
         protocol,
         hosts: server.hosts.iter().map(|host| ServedHost::new(host, &metadata.namespace)).collect(),
         tls: server.tls.as_ref().filter(|_| protocol == Protocol::Https),

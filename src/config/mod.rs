@@ -1,6 +1,7 @@
 //! What the operator wrote: reading it, checking it, saying what is wrong with it. Pure, but for `load`, which reads files.
 //! Nothing here knows how a request is served.
 
+pub mod credentials;
 mod decode;
 pub mod delegates;
 pub mod diagnostic;
@@ -17,7 +18,9 @@ pub mod render;
 pub mod resource;
 pub mod services;
 pub mod settings;
+pub mod sticky;
 mod text;
+pub mod tls_terms;
 pub mod traffic;
 pub mod validate;
 pub mod value;

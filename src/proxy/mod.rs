@@ -6,6 +6,7 @@
 mod affinity;
 mod attempt;
 mod body;
+mod client_certificate;
 mod connection;
 mod draw;
 pub mod failure;
@@ -16,11 +17,14 @@ mod limits;
 mod listener;
 mod record;
 mod reply;
+mod tls;
 mod upgrade;
 mod watch;
 mod worker;
 
+pub use client_certificate::Demands;
 pub use draw::Draws;
 pub use limits::Limits;
-pub use listener::{Bound, Room, Scheme, bind};
+pub use listener::{Bound, Listener, Opened, Room, Scheme, bind, bind_shared};
+pub use tls::{Clients, TlsError, TlsServer, TlsServers, Trust};
 pub use worker::{Shared, Worker, WorkerHandle};

@@ -109,7 +109,7 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
-            if self.connection.expired() == Some(Expired::Stalled) {
+            if self.status != 0 && self.connection.expired() == Some(Expired::Stalled) {
                 self.flag = Some(Flag::SI);
             } else {
                 self.status = CLIENT_GONE;

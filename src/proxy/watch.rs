@@ -13,6 +13,9 @@ use super::limits::Limits;
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+/// An idle connection of a closed listener may bring one more request for this long: it may be on its way.
+const LAST_CHANCE: Duration = Duration::from_secs(2);
+
 /// A connection that has not said a word for so long after it was accepted may be closed for want of room or time.
 const MUTE: Duration = Duration::from_secs(2);
 
@@ -63,6 +66,8 @@ pub struct ConnectionState {
     answering: AtomicBool,
     /// Whether what arrives may still be the body of a request that was answered already.
     uploading: AtomicBool,
+    /// Microseconds since the epoch at which its listener was closed; 0: it was not.
+    leaving: AtomicU64,
     expired: AtomicU8,
     waker: AtomicWaker,
 }
@@ -81,6 +86,7 @@ impl ConnectionState {
             write_blocked: AtomicBool::new(false),
             answering: AtomicBool::new(false),
             uploading: AtomicBool::new(false),
+            leaving: AtomicU64::new(0),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -160,6 +166,22 @@ impl ConnectionState {
         }
     }
 
+    /// Whether its listener was closed: it ends after its request.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0
+    }
+
+    fn leave(&self, now: Instant) {
+        let since = (now.duration_since(self.epoch).as_micros() as u64).max(1);
+        self.leaving.store(since, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    fn leaving_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.leaving.load(Ordering::Relaxed);
+        (since > 0).then(|| now.duration_since(self.epoch).saturating_sub(Duration::from_micros(since)))
+    }
+
     /// Why the connection has to end, if it has to. `waker` is woken when that changes.
     pub fn poll_expired(&self, waker: &std::task::Waker) -> Option<Expired> {
         self.waker.register(waker);
@@ -229,6 +251,7 @@ impl ConnectionState {
 #[derive(Debug)]
 struct Watched {
     state: Weak<ConnectionState>,
+    listener: u64,
     activity: u64,
     quiet_since: Instant,
 }
@@ -240,9 +263,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch a connection, until its state is dropped.
-    pub fn add(&self, state: &Arc<ConnectionState>) {
-        let watched = Watched { state: Arc::downgrade(state), activity: 0, quiet_since: Instant::now() };
+    /// Begins to watch a connection of a listener, until its state is dropped.
+    pub fn add(&self, listener: u64, state: &Arc<ConnectionState>) {
+        let watched = Watched { state: Arc::downgrade(state), listener, activity: 0, quiet_since: Instant::now() };
         self.lock().push(watched);
     }
 
@@ -255,6 +278,16 @@ impl Watch {
             }
             true
         });
+    }
+
+    /// Lets the connections of a closed listener end: each after its request, and idle ones soon.
+    pub fn leave(&self, listener: u64) {
+        let now = Instant::now();
+        for one in self.lock().iter().filter(|one| one.listener == listener) {
+            if let Some(state) = one.state.upgrade() {
+                state.leave(now);
+            }
+        }
     }
 
     /// Wakes every connection.
@@ -310,11 +343,15 @@ impl Watched {
         match state.phase() {
             Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
+            Phase::Idle if state.leaving_for(now).is_some_and(|time| time >= LAST_CHANCE) => Some(Expired::Idle),
             _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => {
                 Some(Expired::WriteStalled)
             }
             Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
-            Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
+            // Pings keep a connection of HTTP/2 moving: each of its requests looks for itself.
+            Phase::Busy if quiet >= limits.stream_idle_timeout && !state.http2.load(Ordering::Relaxed) => {
+                Some(Expired::Stalled)
+            }
             _ => None,
         }
     }
@@ -328,7 +365,7 @@ mod tests {
 
     fn watched() -> (Watch, Arc<ConnectionState>, Limits) {
         let (watch, state) = (Watch::default(), Arc::new(ConnectionState::accepted()));
-        watch.add(&state);
+        watch.add(0, &state);
         (watch, state, Limits::default())
     }
 
@@ -403,7 +440,7 @@ mod tests {
         old.request_ended(Instant::now());
         advance(Duration::from_secs(1)).await;
         let young = Arc::new(ConnectionState::accepted());
-        watch.add(&young);
+        watch.add(1, &young);
         young.request_started();
         young.request_ended(Instant::now());
         assert!(watch.close_oldest_idle());
@@ -412,6 +449,27 @@ mod tests {
         assert_eq!(young.expired(), Some(Expired::Idle));
         drop(old);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_a_closed_listener_end_and_others_stay() {
+        let (watch, idle, limits) = watched();
+        let (busy, other) = (Arc::new(ConnectionState::accepted()), Arc::new(ConnectionState::accepted()));
+        watch.add(0, &busy);
+        watch.add(1, &other);
+        for state in [&idle, &busy, &other] {
+            state.request_started();
+        }
+        for state in [&idle, &other] {
+            state.request_ended(Instant::now());
+        }
+        after(&watch, &limits, 10).await;
+        watch.leave(0);
+        assert_eq!([&idle, &busy, &other].map(|state| state.is_leaving()), [true, true, false]);
+        after(&watch, &limits, 1).await;
+        assert_eq!(idle.expired(), None, "a request may be on its way");
+        after(&watch, &limits, 1).await;
+        assert_eq!([&idle, &busy, &other].map(|state| state.expired()), [Some(Expired::Idle), None, None]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -443,7 +501,7 @@ mod tests {
     async fn at_the_end_a_connection_that_never_said_a_word_is_closed_after_a_while() {
         let (watch, mute, _) = watched();
         let (_, slow, _) = watched();
-        watch.add(&slow);
+        watch.add(0, &slow);
         slow.read();
         watch.close_idle();
         assert_eq!(mute.expired(), None, "its first words may be on their way");

@@ -3,20 +3,21 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
 use super::draw::Draws;
 use super::limits::Limits;
-use super::listener::{self, Bound, Room};
+use super::listener::{self, Opened, Room};
 use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
@@ -67,7 +68,7 @@ impl View {
 /// A worker's thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    thread: JoinHandle<usize>,
+    thread: thread::JoinHandle<usize>,
 }
 
 impl WorkerHandle {
@@ -83,14 +84,14 @@ impl WorkerHandle {
 }
 
 impl Worker {
-    /// Starts a worker's thread on sockets that are bound already. `ended` is called when the thread ends, however it does.
+    /// Starts a worker's thread. It serves every socket that comes out of `sockets`, from then on.
     ///
     /// # Errors
-    /// No thread, no runtime, or a socket that cannot be polled.
+    /// No thread or no runtime.
     pub fn start(
         index: usize,
         shared: Shared,
-        sockets: Vec<(Bound, StdListener)>,
+        sockets: UnboundedReceiver<Opened>,
         room: Arc<Room>,
     ) -> io::Result<WorkerHandle> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -104,13 +105,8 @@ impl Worker {
             drained: Notify::new(),
             logged: Mutex::default(),
         });
-        let listeners = {
-            let _context = runtime.enter();
-            let listener = |(bound, socket)| Ok((bound, TcpListener::from_std(socket)?));
-            sockets.into_iter().map(listener).collect::<io::Result<Vec<_>>>()?
-        };
         let thread = thread::Builder::new().name(format!("serin-worker-{index}")).spawn(move || {
-            let cut_off = runtime.block_on(worker.run(listeners, room));
+            let cut_off = runtime.block_on(worker.run(sockets, room));
             runtime.shutdown_background();
             cut_off
         })?;
@@ -118,19 +114,21 @@ impl Worker {
     }
 
     /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
-    async fn run(self: &Arc<Self>, listeners: Vec<(Bound, TcpListener)>, room: Arc<Room>) -> usize {
-        let accept =
-            |(bound, socket)| tokio::spawn(listener::accept(Arc::clone(self), bound, socket, Arc::clone(&room)));
-        let accepting: Vec<_> = listeners.into_iter().map(accept).collect();
-        let mut shutdown = self.shared.shutdown.clone();
+    async fn run(self: &Arc<Self>, mut sockets: UnboundedReceiver<Opened>, room: Arc<Room>) -> usize {
+        let (mut accepting, mut shutdown) = (Vec::new(), self.shared.shutdown.clone());
         let mut ticker = interval(self.shared.limits.tick());
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticker.tick() => self.tick(&room),
+                Some(opened) = sockets.recv() => {
+                    accepting.retain(|task: &JoinHandle<()>| !task.is_finished());
+                    accepting.extend(self.open(opened, &room));
+                }
                 () = shutdown.reached(Stage::Draining) => break,
             }
         }
+        drop(sockets);
         self.draining.store(true, Ordering::Relaxed);
         self.drained.notify_waiters();
         self.watch.wake_all();
@@ -146,6 +144,16 @@ impl Worker {
             }
         }
         self.watch.len()
+    }
+
+    fn open(self: &Arc<Self>, Opened { listener, socket }: Opened, room: &Arc<Room>) -> Option<JoinHandle<()>> {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => Some(tokio::spawn(listener::accept(Arc::clone(self), listener, socket, Arc::clone(room)))),
+            Err(error) => {
+                tracing::error!("a worker cannot listen on {}: {error}", listener.bound().local);
+                None
+            }
+        }
     }
 
     fn tick(&self, room: &Room) {

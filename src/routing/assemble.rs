@@ -11,7 +11,7 @@ use super::matching::{self, Matchers};
 use super::policy::RetryPolicy;
 use super::redirect::Redirect;
 use super::rewrite::Matched;
-use super::table::{Action, Hosts, Route, Rule, VirtualHost};
+use super::table::{Action, Hosts, LeftOut, Route, Rule, VirtualHost};
 use crate::config::resource::virtual_service::HttpMatch;
 
 /// What rules are called that no VirtualService wrote: the redirect of a Gateway.
@@ -23,7 +23,16 @@ const HTTPS_REDIRECT: &str = "https-redirect";
 pub(super) struct Lines<D> {
     matchers: Matchers,
     routes: Vec<Route<D>>,
-    last: Option<(Option<HttpMatch>, Arc<str>, Arc<Rule<D>>)>,
+    left_out: Vec<LeftOut>,
+    last: Option<Last<D>>,
+}
+
+/// A block that matches everything.
+#[derive(Debug)]
+struct Last<D> {
+    block: Option<HttpMatch>,
+    name: Arc<str>,
+    rule: Arc<Rule<D>>,
 }
 
 /// The virtual hosts of one listener while they are put together.
@@ -33,9 +42,20 @@ pub(super) struct Assembly<D> {
     virtual_hosts: Vec<VirtualHost<D>>,
 }
 
+/// Why a block can never match on a listener.
+#[derive(Debug)]
+pub(super) struct Obstacle {
+    /// The condition.
+    pub(super) condition: &'static str,
+    /// What it wants.
+    pub(super) wanted: String,
+    /// What there is, if anything is.
+    pub(super) actual: Option<String>,
+}
+
 impl<D> Default for Lines<D> {
     fn default() -> Self {
-        Self { matchers: Matchers::default(), routes: Vec::new(), last: None }
+        Self { matchers: Matchers::default(), routes: Vec::new(), left_out: Vec::new(), last: None }
     }
 }
 
@@ -53,9 +73,15 @@ impl<D> Lines<D> {
         if !catch_all {
             self.append(block, name, rule);
         } else if self.last.is_none() {
-            self.last = Some((block.cloned(), name, rule));
+            self.last = Some(Last { block: block.cloned(), name, rule });
         }
         catch_all
+    }
+
+    /// Notes a block that can never match here, for whoever asks why.
+    pub(super) fn leave_out(&mut self, rule: &Arc<str>, obstacle: Obstacle) {
+        let Obstacle { condition, wanted, actual } = obstacle;
+        self.left_out.push(LeftOut { behind: self.routes.len(), rule: Arc::clone(rule), condition, wanted, actual });
     }
 
     fn append(&mut self, block: Option<&HttpMatch>, name: Arc<str>, rule: Arc<Rule<D>>) {
@@ -64,11 +90,16 @@ impl<D> Lines<D> {
     }
 
     fn finish(mut self, https_redirect: bool) -> VirtualHost<D> {
-        if let Some((block, name, rule)) = self.last.take() {
+        if let Some(Last { block, name, rule }) = self.last.take() {
             self.append(block.as_ref(), name, rule);
         }
         self.matchers.shrink();
-        VirtualHost { matchers: self.matchers, routes: self.routes.into(), https_redirect }
+        VirtualHost {
+            matchers: self.matchers,
+            routes: self.routes.into(),
+            https_redirect,
+            left_out: self.left_out.into(),
+        }
     }
 }
 
@@ -98,22 +129,26 @@ impl<D> Assembly<D> {
         self.virtual_hosts.len()
     }
 
-    /// The listener.
-    pub(super) fn finish(self) -> Hosts<D> {
+    /// The listener. `rules`: how many rules there are so far.
+    pub(super) fn finish(self, rules: &mut usize) -> Hosts<D> {
         let redirects = self.virtual_hosts.iter().any(|host| host.https_redirect);
-        Hosts::new(self.index, self.virtual_hosts, redirects.then(https_redirect))
+        let redirect = redirects.then(|| {
+            *rules += 1;
+            https_redirect(*rules - 1)
+        });
+        Hosts::new(self.index, self.virtual_hosts, redirect)
     }
 }
 
 /// The route of a plain request that a Gateway wants to be `https`.
-fn https_redirect<D>() -> Route<D> {
+fn https_redirect<D>(number: usize) -> Route<D> {
     let name: Arc<str> = HTTPS_REDIRECT.into();
     let rule = Rule {
-        // Of no VirtualService, so it has no place among their rules.
-        number: usize::MAX,
+        number,
         label: Arc::clone(&name),
         origin: None,
         action: Action::Redirect(Redirect::to_https(StatusCode::MOVED_PERMANENTLY)),
+        sticky: None,
         timeout: None,
         retry: RetryPolicy::default(),
         response_headers: HeaderOps::default(),

@@ -2,6 +2,7 @@
 //! what the rules of a VirtualService say is no concern of this file.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use foldhash::{HashMap, HashSet};
 
@@ -61,6 +62,15 @@ impl<'a> Bound<'a> {
         let mesh = listed().next().is_none() || listed().any(|name| name.value == MESH);
         let gateways = listed().filter(|name| name.value != MESH).map(|name| named(name, namespace)).collect();
         Self { resource, hosts, mesh, gateways }
+    }
+}
+
+impl fmt::Display for Way<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mesh => f.write_str(MESH),
+            Self::Gateway(namespace, name) => write!(f, "{namespace}/{name}"),
+        }
     }
 }
 
@@ -174,6 +184,7 @@ mod tests {
 
     fn server<'g>(gateway: &'g str, hosts: &[&'g str]) -> GatewayServer<'g> {
         GatewayServer {
+            place: Default::default(),
             namespace: "infra",
             gateway,
             name: "http",

@@ -1,25 +1,29 @@
 //! From resources as written to the table that requests consult. Expects what passed validation; what did not becomes a rule
 //! that never matches or answers 500.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use foldhash::{HashMap, HashSet};
 use http::header::HeaderValue;
 
-use super::assemble::{Assembly, Lines};
+use super::assemble::{Assembly, Lines, Obstacle};
 use super::binding::{Bound, Way, claims};
 use super::headers::{self, HeaderOps};
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::PathRewrite;
 use super::split::Split;
+use super::sticky::Sticky;
 use super::table::{Action, Origin, RouteTable, Rule, Target};
 use crate::config::delegates::{Delegates, RuleInForce};
 use crate::config::gateways::{GatewayServer, gateways};
+use crate::config::names;
 use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRewrite, HttpRoute, HttpRouteDestination,
 };
-use crate::config::resource::{Resource, Resources, VirtualService};
+use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
+use crate::config::sticky::{ANNOTATION, StickyBy};
 use crate::config::traffic::seniority;
 
 /// What the table depends on besides the resources.
@@ -59,18 +63,18 @@ pub fn compile<D>(
     let mut ports = options.mesh_ports.clone();
     ports.extend(gateways.iter().map(|listener| listener.port).filter(|port| !options.mesh_ports.contains(port)));
     ports.dedup();
-    let (mut listeners, mut numbered) = (Vec::with_capacity(ports.len()), 0);
+    let (mut listeners, mut numbers) = (Vec::with_capacity(ports.len()), 0);
     for port in ports {
         let servers: Vec<_> = gateways.iter().filter(|one| one.port == port).flat_map(|one| &one.servers).collect();
         let rules = services.iter().map(|_| None).collect();
-        let (services, delegates, numbered) = (&services, &delegates, &mut numbered);
-        let mut compiler = Compiler { port, services, delegates, rules, numbered, destination };
+        let numbers = &mut numbers;
+        let mut compiler = Compiler { port, services: &services, delegates: &delegates, rules, numbers, destination };
         let mut assembly = Assembly::default();
         compiler.gateways(&servers, &mut assembly);
         if options.mesh_ports.contains(&port) {
             compiler.mesh(options.any_host, &mut assembly);
         }
-        listeners.push((port, assembly.finish()));
+        listeners.push((port, assembly.finish(compiler.numbers)));
     }
     RouteTable::new(listeners)
 }
@@ -93,8 +97,8 @@ struct Compiler<'c, D> {
     delegates: &'c Delegates<'c>,
     /// The rules of each service, once it was looked at.
     rules: Vec<Option<Vec<Compiled<'c, D>>>>,
-    /// How many rules the table has so far.
-    numbered: &'c mut usize,
+    /// How many rules there are so far.
+    numbers: &'c mut usize,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
@@ -148,11 +152,20 @@ impl<D> Compiler<'_, D> {
         let own = || self.delegates.rules(service).into_iter().map(|rule| (rule, None)).collect();
         let mut rules = self.rules[number].take().unwrap_or_else(own);
         'rules: for (written, compiled) in &mut rules {
-            let blocks = self.blocks(&written.rule, way, &service.metadata.namespace);
+            let mut blocks = Vec::new();
+            for block in &written.rule.matches {
+                match obstacle(block, self.port, way, &service.metadata.namespace) {
+                    None => blocks.push(Some(block)),
+                    Some(obstacle) => lines.leave_out(&label(written), obstacle),
+                }
+            }
+            if written.rule.matches.is_empty() {
+                blocks.push(None);
+            }
             if blocks.is_empty() {
                 continue;
             }
-            let rule = Arc::clone(compiled.get_or_insert_with(|| Arc::new(self.rule(written))));
+            let rule = Arc::clone(compiled.get_or_insert_with(|| Arc::new(self.rule(written, &service.metadata))));
             for block in blocks {
                 let name = route_name(&written.rule, block, &rule.label);
                 if lines.push(block, name, Arc::clone(&rule)) {
@@ -163,35 +176,25 @@ impl<D> Compiler<'_, D> {
         self.rules[number] = Some(rules);
     }
 
-    /// The blocks of a rule that apply to this listener; a rule without any has one that is always true.
-    fn blocks<'a>(&self, written: &'a HttpRoute, way: Way<'_>, namespace: &str) -> Vec<Option<&'a HttpMatch>> {
-        if written.matches.is_empty() {
-            return vec![None];
-        }
-        written.matches.iter().filter(|block| applies(block, self.port, way, namespace)).map(Some).collect()
-    }
-
-    fn rule(&mut self, in_force: &RuleInForce<'_>) -> Rule<D> {
+    /// `root`: of the VirtualService that has the hosts.
+    fn rule(&mut self, in_force: &RuleInForce<'_>, root: &Metadata) -> Rule<D> {
         let (written, metadata) = (&*in_force.rule, &in_force.owner.metadata);
-        let name = written.name.as_ref().filter(|name| !name.is_empty());
-        let label: Arc<str> = match name {
-            Some(name) => name.as_str().into(),
-            None => format!("{}/{}", metadata.name.value, in_force.number).into(),
-        };
+        let label = label(in_force);
         let action = self.action(&metadata.namespace, written, &label);
         let origin = Origin {
             virtual_service: metadata.name.as_str().into(),
             namespace: metadata.namespace.as_str().into(),
             number: in_force.number,
-            named: name.is_some(),
+            named: written.name.as_ref().is_some_and(|name| !name.is_empty()),
         };
-        let number = *self.numbered;
-        *self.numbered += 1;
+        let number = *self.numbers;
+        *self.numbers += 1;
         Rule {
             number,
             label,
             origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
+            sticky: sticky(written, metadata, root),
             timeout: written.timeout.map(|timeout| timeout.value),
             retry: RetryPolicy::new(written.retries.as_ref()),
             response_headers: HeaderOps::together(&[response(written.headers.as_ref())]),
@@ -211,25 +214,40 @@ impl<D> Compiler<'_, D> {
             let destination = entry.destination.as_ref()?;
             let wanted = Wanted { destination, namespace, listener_port: self.port, route: label };
             let to = (self.destination)(wanted);
-            let weight = entry.weight.map_or(0, |weight| u64::try_from(weight.value).unwrap_or(0));
-            weighted.push((target(to, written, entry), weight));
+            weighted.push((target(to, written, entry), weight(entry)));
         }
         Split::new(weighted).map(Action::Forward)
     }
 }
 
-/// Whether a block can match at all on a listener of this port, for a VirtualService of a namespace that came to it by this
-/// way. Serin has neither labels nor a namespace.
-fn applies(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> bool {
-    let here = block.port.is_none_or(|wanted| wanted.value == 0 || wanted.value == i64::from(port));
-    let source = if block.gateways.is_empty() {
-        let from = block.source_namespace.as_ref().is_some_and(|namespace| !namespace.is_empty());
-        block.source_labels.is_empty() && !from
-    } else {
+/// What a rule is called in metrics: its name, or its place.
+fn label(in_force: &RuleInForce<'_>) -> Arc<str> {
+    match in_force.rule.name.as_ref().filter(|name| !name.is_empty()) {
+        Some(name) => name.as_str().into(),
+        None => format!("{}/{}", in_force.owner.metadata.name.value, in_force.number).into(),
+    }
+}
+
+/// Why a block can never match on a listener of this port, for a VirtualService of a namespace that came to it by this way;
+/// none if it can. Serin has neither labels nor a namespace.
+fn obstacle(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> Option<Obstacle> {
+    if let Some(wanted) = block.port.filter(|wanted| wanted.value != 0 && wanted.value != i64::from(port)) {
+        let (wanted, actual) = (wanted.value.to_string(), Some(port.to_string()));
+        return Some(Obstacle { condition: "port", wanted, actual });
+    }
+    if !block.gateways.is_empty() {
         // As in Istio: a block with gateways is not asked about its source.
-        block.gateways.iter().any(|name| way.is_called(name, namespace))
-    };
-    here && source
+        let names: Vec<_> = block.gateways.iter().map(|name| name.as_str()).collect();
+        let (wanted, actual) = (names.join(", "), Some(way.to_string()));
+        let fits = names.iter().any(|name| way.is_called(name, namespace));
+        return (!fits).then_some(Obstacle { condition: "gateways", wanted, actual });
+    }
+    if let Some((name, value)) = block.source_labels.first() {
+        let wanted = format!("{}: {}", name.value, value.value);
+        return Some(Obstacle { condition: "sourceLabels", wanted, actual: None });
+    }
+    let source = block.source_namespace.as_ref().filter(|namespace| !namespace.is_empty());
+    source.map(|source| Obstacle { condition: "sourceNamespace", wanted: source.value.clone(), actual: None })
 }
 
 /// Istio's route name: `rule` or `rule.match`.
@@ -247,6 +265,33 @@ fn path_rewrite(written: &HttpRewrite) -> Option<PathRewrite> {
         (None, Some(uri)) if !uri.is_empty() => Some(PathRewrite::Replace(uri.as_str().into())),
         (None, _) => None,
     }
+}
+
+/// How a rule keeps its clients: as the VirtualService says in which its destinations are written, else the one with the hosts.
+fn sticky(written: &HttpRoute, owner: &Metadata, root: &Metadata) -> Option<Sticky> {
+    let said = owner.annotation(ANNOTATION).or_else(|| root.annotation(ANNOTATION))?;
+    let by = StickyBy::parse(said).ok()?;
+    if written.route.len() < 2 {
+        return None;
+    }
+    let named = |entry: &HttpRouteDestination| {
+        let name = entry.destination.as_ref().map_or_else(String::new, |one| full_name(one, &owner.namespace));
+        (name, weight(entry))
+    };
+    Sticky::new(&by, &written.route.iter().map(named).collect::<Vec<_>>())
+}
+
+/// A destination as no other one is called, however its host is written.
+fn full_name(destination: &Destination, namespace: &str) -> String {
+    let host = names::expand(&destination.host, namespace);
+    let host = host.map_or_else(|| names::canonical(&destination.host), Cow::Owned);
+    let subset = destination.subset.as_ref().map_or("", |subset| subset.as_str());
+    let port = destination.port.map_or(0, |port| port.value);
+    format!("{host}|{subset}|{port}")
+}
+
+fn weight(entry: &HttpRouteDestination) -> u64 {
+    entry.weight.map_or(0, |weight| u64::try_from(weight.value).unwrap_or(0))
 }
 
 /// A destination with everything that is to be done to its messages.
@@ -282,7 +327,7 @@ mod tests {
     use crate::config::place::Place;
     use crate::config::resource::gateway::{Server, ServerPort, ServerTls};
     use crate::config::resource::virtual_service::{Delegate, HttpDirectResponse, HttpRedirect};
-    use crate::config::resource::{Gateway, Metadata, ServiceEntry};
+    use crate::config::resource::{Gateway, ServiceEntry};
     use crate::routing::table::{Found, Route};
     use crate::routing::testing::{
         Request, at, destination, exact, on_request, on_uri, operations, prefix, resources, rule, service, text,
@@ -710,7 +755,7 @@ mod tests {
             written.route = vec![entry; destinations];
             let table = one(vec![written]);
             let mut headers = http::HeaderMap::new();
-            targets(&table)[0].request_headers.apply(&mut headers);
+            targets(&table)[0].request_headers.apply_to_request(&mut headers, || panic!("there are no variables"));
             headers["x-a"].to_str().unwrap().to_owned()
         };
         assert_eq!(got(1), "destination");

@@ -29,7 +29,7 @@ struct Block {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum PathTest {
+pub(super) enum PathTest {
     /// No condition: Istio's implicit prefix `/`, which `OPTIONS *` does not have.
     Any,
     /// The regular expression `.*`.
@@ -46,7 +46,7 @@ enum PathTest {
 
 /// A part of the text that the blocks share.
 #[derive(Clone, Copy, Debug)]
-struct Text {
+pub(super) struct Text {
     start: u32,
     end: u32,
 }
@@ -54,19 +54,36 @@ struct Text {
 #[derive(Clone, Debug, Default)]
 struct Conditions {
     headers: Vec<HeaderCondition>,
-    query: Vec<(Box<str>, Test)>,
+    query: Vec<QueryCondition>,
 }
 
 #[derive(Clone, Debug)]
-struct HeaderCondition {
-    source: Source,
-    test: Test,
+pub(super) struct HeaderCondition {
+    pub(super) source: Source,
+    pub(super) test: Test,
     /// From `withoutHeaders`: holds if the test fails. A missing header is then tested as an empty one.
-    negated: bool,
+    pub(super) negated: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+pub(super) struct QueryCondition {
+    pub(super) name: Box<str>,
+    pub(super) test: Test,
+}
+
+/// One condition of a block, for whoever has to say what it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Condition<'m> {
+    /// On the path. Every block has it, if only to say that any path will do.
+    Path(&'m Matchers, PathTest),
+    /// On a header, or what is read like one.
+    Header(&'m HeaderCondition),
+    /// On a parameter of the query.
+    Query(&'m QueryCondition),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Source {
     Method,
     Scheme,
     Authority,
@@ -77,7 +94,7 @@ enum Source {
 }
 
 #[derive(Clone, Debug)]
-enum Test {
+pub(super) enum Test {
     Present,
     Exact(Box<str>),
     Prefix(Box<str>),
@@ -118,6 +135,25 @@ impl Matchers {
         })
     }
 
+    /// How many blocks there are.
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The conditions of a block, in the order in which they are asked.
+    pub(super) fn conditions(&self, number: usize) -> impl Iterator<Item = Condition<'_>> {
+        let block = &self.blocks[number];
+        let rest = block.conditions.map(|number| &self.conditions[number as usize]);
+        let headers = rest.into_iter().flat_map(|rest| rest.headers.iter().map(Condition::Header));
+        let query = rest.into_iter().flat_map(|rest| rest.query.iter().map(Condition::Query));
+        std::iter::once(Condition::Path(self, block.path)).chain(headers).chain(query)
+    }
+
+    /// A regular expression of a path.
+    pub(super) fn regex(&self, number: u32) -> &Regex {
+        &self.regexes[number as usize]
+    }
+
     fn path_test(&mut self, block: Option<&HttpMatch>) -> PathTest {
         let Some(block) = block else { return PathTest::Any };
         let ignore_case = block.ignore_uri_case.is_some_and(|flag| flag.value);
@@ -144,7 +180,8 @@ impl Matchers {
         Text { start, end: index(self.text.len()) }
     }
 
-    fn text(&self, text: Text) -> &str {
+    /// A path or prefix.
+    pub(super) fn text(&self, text: Text) -> &str {
         &self.text[text.start as usize..text.end as usize]
     }
 
@@ -213,7 +250,8 @@ impl Conditions {
             }
         }
         for (name, wanted) in &block.query_params {
-            conditions.query.push((name.as_str().into(), Test::new(wanted.as_deref())?));
+            let test = Test::new(wanted.as_deref())?;
+            conditions.query.push(QueryCondition { name: name.as_str().into(), test });
         }
         Some(conditions)
     }
@@ -224,9 +262,29 @@ impl Conditions {
 
     fn hold(&self, request: &RequestView<'_>) -> bool {
         self.headers.iter().all(|condition| condition.holds(request))
-            && self.query.iter().all(|(name, test)| {
-                first_query_value(request.path, name).is_some_and(|value| test.passes(value.as_bytes()))
-            })
+            && self.query.iter().all(|condition| condition.holds(request))
+    }
+}
+
+impl QueryCondition {
+    fn holds(&self, request: &RequestView<'_>) -> bool {
+        self.value(request).is_some_and(|value| self.test.passes(value.as_bytes()))
+    }
+
+    /// What the request says.
+    pub(super) fn value<'r>(&self, request: &RequestView<'r>) -> Option<&'r str> {
+        first_query_value(request.path, &self.name)
+    }
+}
+
+impl Condition<'_> {
+    /// Whether it holds. `path` is the request's, without query and fragment.
+    pub(super) fn holds(self, path: &str, request: &RequestView<'_>) -> bool {
+        match self {
+            Self::Path(matchers, test) => matchers.path_passes(test, path),
+            Self::Header(condition) => condition.holds(request),
+            Self::Query(condition) => condition.holds(request),
+        }
     }
 }
 
@@ -258,7 +316,8 @@ impl Source {
         })
     }
 
-    fn value<'r>(&self, request: &RequestView<'r>) -> Option<Cow<'r, [u8]>> {
+    /// What the request says.
+    pub(super) fn value<'r>(&self, request: &RequestView<'r>) -> Option<Cow<'r, [u8]>> {
         let text = match self {
             Self::Method => request.method,
             Self::Scheme => request.scheme,
@@ -284,7 +343,7 @@ impl Test {
         })
     }
 
-    fn passes(&self, value: &[u8]) -> bool {
+    pub(super) fn passes(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
             Self::Exact(text) => value == text.as_bytes(),

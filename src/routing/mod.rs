@@ -6,6 +6,7 @@
 mod assemble;
 mod binding;
 pub mod compile;
+pub mod explain;
 pub mod headers;
 mod host;
 mod matching;
@@ -15,14 +16,19 @@ pub mod redirect;
 mod reference;
 pub mod rewrite;
 pub mod split;
+pub mod sticky;
 pub mod table;
+pub mod template;
 #[cfg(test)]
 mod testing;
 
 pub use compile::{Options, Wanted, compile};
+pub use explain::{Explained, Skipped};
 pub use headers::HeaderOps;
 pub use policy::{RetryOn, RetryPolicy};
 pub use redirect::{DirectResponse, Redirect};
 pub use rewrite::Matched;
 pub use split::{Entry, Split};
+pub use sticky::{Drawn, Sticky};
 pub use table::{Action, Found, Hosts, Origin, RequestView, Route, RouteTable, Rule, Target};
+pub use template::{Answered, Facts, Kept};

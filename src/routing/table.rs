@@ -14,6 +14,7 @@ use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::{Matched, PathRewrite, path_and_query};
 use super::split::Split;
+use super::sticky::Sticky;
 
 /// What routing may know about a request.
 #[derive(Clone, Copy, Debug)]
@@ -54,8 +55,8 @@ pub struct RouteTable<D> {
 /// The virtual hosts of one listener.
 #[derive(Debug)]
 pub struct Hosts<D> {
-    index: HostIndex,
-    virtual_hosts: Vec<VirtualHost<D>>,
+    pub(super) index: HostIndex,
+    pub(super) virtual_hosts: Vec<VirtualHost<D>>,
     /// Where the plain requests of some virtual hosts go.
     https_redirect: Option<Route<D>>,
 }
@@ -67,6 +68,21 @@ pub(super) struct VirtualHost<D> {
     pub(super) routes: Box<[Route<D>]>,
     /// Whether plain requests are sent to `https`, whatever the routes say.
     pub(super) https_redirect: bool,
+    /// Blocks that were left out, in their order.
+    pub(super) left_out: Box<[LeftOut]>,
+}
+
+/// A block that can never match on its listener.
+#[derive(Clone, Debug)]
+pub(super) struct LeftOut {
+    /// How many routes stand before it.
+    pub(super) behind: usize,
+    /// The label of its rule.
+    pub(super) rule: Arc<str>,
+    /// The condition that rules it out, what that wants, and what there is.
+    pub(super) condition: &'static str,
+    pub(super) wanted: String,
+    pub(super) actual: Option<String>,
 }
 
 /// One match block of one rule.
@@ -91,6 +107,8 @@ pub struct Rule<D> {
     pub origin: Option<Origin>,
     /// What becomes of the request.
     pub action: Action<D>,
+    /// Keeps clients on the destination that they once got; none by default.
+    pub sticky: Option<Sticky>,
     /// Bound of the whole exchange, retries included; none by default.
     pub timeout: Option<Duration>,
     /// When it is tried again.
@@ -142,7 +160,8 @@ impl<D> RouteTable<D> {
         let mut rules = Vec::new();
         for (port, hosts) in &listeners {
             let mut seen = HashSet::new();
-            for route in hosts.virtual_hosts.iter().flat_map(|host| &host.routes) {
+            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
+            for route in routes.chain(&hosts.https_redirect) {
                 // The blocks of one rule stand together, but several virtual hosts may have it.
                 let repeated = rules.last().is_some_and(|(_, last)| Arc::ptr_eq(last, &route.rule));
                 if !repeated && seen.insert(Arc::as_ptr(&route.rule)) {

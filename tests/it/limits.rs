@@ -1,6 +1,7 @@
 //! Limits on clients and endpoints: who is too slow gets a clear answer or a closed connection, and holds nothing.
 
 use std::io::ErrorKind;
+use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
@@ -278,11 +279,14 @@ fn a_client_that_leaves_takes_its_request_with_it() {
 fn a_stream_that_is_reset_takes_its_request_with_it() {
     let script = Script::start();
     let proxy = Proxy::start(&Config::single(&[script.port]));
-    let (listen, script) = (proxy.listen, &script);
+    let listen = proxy.listen;
+    let (told, got_it) = mpsc::channel();
     thread::scope(|scope| {
-        let upstream = scope.spawn(|| {
+        let script = &script;
+        let upstream = scope.spawn(move || {
             let mut waiting = script.accept();
             waiting.request().unwrap().unwrap();
+            told.send(()).unwrap();
             waiting.rest();
             let mut half = script.accept();
             half.request().unwrap().unwrap();
@@ -291,16 +295,18 @@ fn a_stream_that_is_reset_takes_its_request_with_it() {
         });
         h2::run(async {
             let mut connection = h2::connect(listen).await;
-            let waiting = connection.send_request(h2::request("GET", "/", h2::empty()));
-            // The upstream has it once a ping would have come back; ready() alone does not say so.
+            let given_up = async {
+                while got_it.try_recv().is_err() {
+                    tokio::task::yield_now().await;
+                }
+            };
             tokio::select! {
-                answer = waiting => panic!("{answer:?}"),
-                () = async { while proxy.metric("http_requests_in_flight", &[]) < 1.0 { tokio::task::yield_now().await } } => {}
+                answer = connection.send_request(h2::request("GET", "/", h2::empty())) => panic!("{answer:?}"),
+                () = given_up => {}
             }
             let mut answer = connection.send_request(h2::request("GET", "/", h2::empty())).await.unwrap();
             answer.body_mut().frame().await.unwrap().unwrap();
             drop(answer);
-            h2::blocking(|| ()).await;
             while !upstream.is_finished() {
                 tokio::task::yield_now().await;
             }

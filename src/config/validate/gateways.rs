@@ -3,10 +3,10 @@
 use foldhash::HashMap;
 
 use super::conflicts::full_name;
-use super::report::{Report, unknown};
+use super::report::{Report, conflict, unknown};
 use super::virtual_service::MESH;
 use crate::config::diagnostic::{Diagnostic, Kind};
-use crate::config::gateways::{ServedHost, named};
+use crate::config::gateways::{self, Protocol, ServedHost, named};
 use crate::config::names;
 use crate::config::place::Spanned;
 use crate::config::resource::gateway::Gateway;
@@ -29,6 +29,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
         bound(report, resource, &gateways);
     }
     same_host(report, resources);
+    same_port(report, resources);
 }
 
 fn bound(report: &mut Report, resource: &Resource<VirtualService>, gateways: &Gateways<'_>) {
@@ -68,6 +69,25 @@ fn hosts_served(
     for host in resource.spec.hosts.iter().filter(|host| !serves(host)) {
         let message = format!("no server of the Gateway `{}` has the host `{}`", written.value, host.value);
         report.add(Diagnostic::warning(Kind::Reference, host.place, message).code("IST0132"));
+    }
+}
+
+/// One socket speaks either plain HTTP or TLS.
+fn same_port(report: &mut Report, resources: &Resources) {
+    for listener in gateways::gateways(resources) {
+        let first = &listener.servers[0];
+        for other in listener.servers.iter().filter(|other| other.protocol != first.protocol) {
+            let speaks = |protocol| if protocol == Protocol::Https { "HTTPS" } else { "plain HTTP" };
+            let message = format!(
+                "port {} cannot speak {}: the Gateway `{}/{}` has it speak {}",
+                listener.port,
+                speaks(other.protocol),
+                first.namespace,
+                first.gateway,
+                speaks(first.protocol),
+            );
+            report.add(conflict(other.place, message).help("choose another port for one of them"));
+        }
     }
 }
 
@@ -140,5 +160,17 @@ mod tests {
         let found = of(&[&gateway("a", "x.com"), &gateway("b", "X.com")]);
         assert_eq!(found, ["warning 15: the Gateway `default/a` serves `X.com` on port 80, too"]);
         assert_eq!(of(&[&gateway("a", "n1/x.com"), &gateway("b", "n2/x.com")]), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_port_speaks_one_of_http_and_https() {
+        let secure = gateway("b", "y.com").replace(
+            "protocol: HTTP}",
+            "protocol: HTTPS}\n    tls: {mode: SIMPLE, serverCertificate: missing, privateKey: missing}",
+        );
+        let found = of(&[&gateway("a", "x.com"), &secure]);
+        let message = "error 14: port 80 cannot speak HTTPS: the Gateway `default/a` has it speak plain HTTP";
+        assert!(found.contains(&message.to_owned()), "{found:?}");
+        assert_eq!(of(&[&gateway("a", "x.com"), &gateway("b", "y.com")]), Vec::<String>::new());
     }
 }

@@ -3,17 +3,13 @@
 
 use super::report::{Report, unsupported};
 use crate::config::place::Place;
-use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode, HttpPool, LoadBalancer, TrafficPolicy};
+use crate::config::resource::Resources;
+use crate::config::resource::destination_rule::{HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
 use crate::config::resource::virtual_service::HttpRoute;
-use crate::config::resource::{Metadata, Resource, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
-
-/// What of the annotations of a VirtualService.
-const ANNOTATIONS: &[Pending<Metadata>] =
-    &[("`serin.dev/sticky`", |metadata| metadata.annotation("serin.dev/sticky").map(|sticky| sticky.place))];
 
 /// What of a rule of `http`.
 const RULE: &[Pending<HttpRoute>] = &[
@@ -45,14 +41,11 @@ const HTTP: &[Pending<HttpPool>] = &[("`useClientProtocol`", |http| {
     http.use_client_protocol.as_ref().filter(|client| client.value).map(|client| client.place)
 })];
 
-/// What of `tls` of a policy.
-const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
-    let mode = tls.mode.as_ref()?;
-    matches!(mode.value, ClientTlsMode::Simple | ClientTlsMode::Mutual).then_some(mode.place)
+/// What of a Gateway.
+const GATEWAY: &[Pending<Gateway>] = &[("a server on a Unix socket", |gateway| {
+    let mut binds = gateway.servers.iter().filter_map(|server| server.bind.as_ref());
+    binds.find(|bind| bind.starts_with("unix://")).map(|bind| bind.place)
 })];
-
-/// Whole kinds.
-const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
 
 fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
     for (name, find) in list {
@@ -65,7 +58,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
     for resource in &resources.virtual_services {
-        refuse(report, ANNOTATIONS, &resource.metadata);
         for rule in &resource.spec.http {
             refuse(report, RULE, rule);
         }
@@ -78,33 +70,30 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
         }
     }
     for gateway in &resources.gateways {
-        refuse(report, GATEWAY, gateway);
+        refuse(report, GATEWAY, &gateway.spec);
     }
 }
 
 /// The blocks of a policy and of its port entries.
 fn blocks(report: &mut Report, policy: &TrafficPolicy) {
-    let mut all = vec![(&policy.load_balancer, &policy.connection_pool, &policy.tls)];
+    let mut all = vec![(&policy.load_balancer, &policy.connection_pool)];
     for port in policy.port_level_settings.iter().flatten() {
-        all.push((&port.load_balancer, &port.connection_pool, &port.tls));
+        all.push((&port.load_balancer, &port.connection_pool));
     }
-    for (balancer, pool, tls) in all {
+    for (balancer, pool) in all {
         if let Some(balancer) = balancer {
             refuse(report, BALANCER, balancer);
         }
         if let Some(http) = pool.as_ref().and_then(|pool| pool.http.as_ref()) {
             refuse(report, HTTP, http);
         }
-        if let Some(tls) = tls {
-            refuse(report, TLS, tls);
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
     use crate::config::diagnostic::Kind;
+    use crate::config::validate::testing::{alone, findings, resource};
 
     #[test]
     fn what_is_pending_is_refused_and_hides_no_error() {

@@ -256,9 +256,9 @@ fn check_port(report: &mut Report, destination: &Destination, service: &Service,
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{findings, report};
     use super::*;
     use crate::config::settings::ExtraEndpoint;
+    use crate::config::validate::testing::{findings, report};
 
     const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec:\n  host: product\n  \
                         subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v2, labels: {version: v2}}\n";

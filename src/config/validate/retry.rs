@@ -77,7 +77,7 @@ fn is_registered(code: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule};
+    use crate::config::validate::testing::{each_rule_fails, rule};
 
     #[test]
     fn attempts_and_conditions_fit_together() {

@@ -104,7 +104,7 @@ spec:
     fn ports_come_from_the_rule_the_mesh_and_the_gateways() {
         let source = Source { path: "a.yaml".into(), text: RESOURCES.into() };
         let settings = Settings { mesh_ports: vec![8080], ..Settings::default() };
-        let resources = load(Read { sources: vec![source], problems: Vec::new() }, &settings).resources;
+        let resources = load(Read { sources: vec![source], ..Read::default() }, &settings).resources;
         let ports = Ports::new(&resources, &settings);
         let of = |service: usize, rule: usize| {
             let resource = &resources.virtual_services[service];

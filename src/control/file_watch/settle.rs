@@ -90,6 +90,14 @@ impl Settle {
         self.held = Some(now + GRACE);
     }
 
+    /// Keeps only what is said of paths that still matter: a folder that was left behind may go.
+    pub(super) fn retain(&mut self, matters: impl Fn(&Path) -> bool) {
+        self.unfinished.retain(|path, _| matters(path));
+        if self.unfinished.is_empty() {
+            self.since = None;
+        }
+    }
+
     /// Whether there is anything to look at.
     pub(super) fn is_changed(&self) -> bool {
         self.changed
@@ -282,6 +290,18 @@ mod tests {
         settle.begin();
         settle.sign(file(), Sign::Complete, 10 * MS);
         assert_eq!(settle.next(10 * MS), Next::Check);
+    }
+
+    #[test]
+    fn what_does_not_matter_any_more_holds_nothing_back() {
+        let mut settle = Settle::default();
+        settle.sign(other(), Sign::Unfinished, Duration::ZERO);
+        settle.sign(file(), Sign::Complete, MS);
+        settle.retain(|path| path == file());
+        assert_eq!(settle.next(MS), Next::Check);
+        settle.sign(file(), Sign::Unfinished, 500 * MS);
+        settle.retain(|path| path == file());
+        assert_eq!(settle.next(MS), Next::Wait(600 * MS));
     }
 
     #[test]

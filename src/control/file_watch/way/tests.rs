@@ -113,3 +113,13 @@ fn marks_tell_a_changed_file_and_nothing_else() {
     fs::write(root.join("other.yaml"), "a").unwrap();
     assert_ne!(changed.marks, Ways::of(&paths, false).marks);
 }
+
+#[test]
+fn a_named_file_is_watched_and_not_its_neighbours() {
+    let (_folder, root) = folder();
+    fs::create_dir(root.join("keys")).unwrap();
+    fs::write(root.join("keys/tls.crt"), "").unwrap();
+    let ways = Ways::of(&[root.join("conf")], false).and_to(&[root.join("keys/tls.crt"), root.join("keys/tls.key")]);
+    assert!(ways.matter(&root.join("keys/tls.crt")) && ways.matter(&root.join("keys/tls.key")));
+    assert!(!ways.matter(&root.join("keys/other.yaml")));
+}
