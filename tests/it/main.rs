@@ -25,3 +25,4 @@ mod truncation;
 mod unix_sockets;
 mod upgrades;
 mod upstream_h2;
+mod upstream_tls;
