@@ -17,7 +17,7 @@ use crate::config::resource::Resources;
 use crate::config::settings::Settings;
 use crate::routing::{self, Action, RouteTable, Rule};
 use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
-use crate::upstream::{Cluster, Registry};
+use crate::upstream::{Budget, Cluster, Registry};
 use clusters::{Clusters, Known};
 
 /// Where a weight points.
@@ -27,6 +27,8 @@ pub struct Destination {
     pub cluster: Arc<Cluster>,
     /// Its counters, for the route it is on.
     pub metrics: Arc<RouteMetrics>,
+    /// How many retries its version may cost.
+    pub budget: Arc<Budget>,
     /// File and line of the destination, for messages.
     pub declared_at: Arc<str>,
 }
@@ -51,7 +53,7 @@ impl Snapshot {
         &self.clusters
     }
 
-    /// The counters of a rule of this snapshot that answers by itself; `None` for one that forwards.
+    /// The counters of what a rule of this snapshot answers by itself; `None` for one that only forwards.
     pub fn answering(&self, rule: &Rule<Destination>) -> Option<&Arc<RouteMetrics>> {
         self.answers.get(rule.number)?.as_ref()
     }
@@ -74,15 +76,16 @@ impl Snapshot {
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Every destination with its share, for each rule that forwards.
+    /// Every destination with its share, for each rule that forwards; mirrors with 0, because clients get nothing from them.
     pub fn destinations(&self) -> impl Iterator<Item = (&Destination, f64)> {
-        self.routes
-            .rules()
-            .flat_map(|(_, rule)| match &rule.action {
+        self.routes.rules().flat_map(|(_, rule)| {
+            let entries = match &rule.action {
                 Action::Forward(split) => split.entries(),
                 Action::Redirect(_) | Action::Respond(_) => &[],
-            })
-            .map(|entry| (&entry.value.to, entry.share))
+            };
+            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors).map(|mirror| (&mirror.to, 0.0));
+            entries.iter().map(|entry| (&entry.value.to, entry.share)).chain(mirrors)
+        })
     }
 }
 
@@ -137,10 +140,7 @@ impl Builder {
         generation: u64,
     ) -> Result<Snapshot, Vec<Diagnostic>> {
         let mut clusters = Clusters::new(self, resources, files);
-        let options = routing::Options {
-            mesh_ports: self.settings.mesh_ports.clone(),
-            any_host: !self.settings.strict_hosts && resources.with_hosts().count() == 1,
-        };
+        let options = routing::Options::new(resources, &self.settings);
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
@@ -149,11 +149,12 @@ impl Builder {
         Ok(Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive })
     }
 
-    /// The counters of every rule that answers by itself, at the rule's number.
+    /// The counters of every rule that may answer by itself, at the rule's number.
     fn answers(&self, routes: &RouteTable<Destination>) -> Vec<Option<Arc<RouteMetrics>>> {
         let mut answers = Vec::new();
         for (_, rule) in routes.rules() {
-            if let Action::Redirect(_) | Action::Respond(_) = rule.action {
+            let filters = rule.filters.iter().any(|filters| filters.cors.is_some() || filters.fault.is_some());
+            if filters || matches!(rule.action, Action::Redirect(_) | Action::Respond(_)) {
                 answers.resize(answers.len().max(rule.number + 1), None);
                 answers[rule.number] = Some(self.metrics.route(&rule.label, NONE, NONE));
             }

@@ -48,8 +48,12 @@ impl Installer {
         self.builder.registry.prune();
         self.resolver.wake();
         let sources = loaded.sources.iter().map(|source| json!({ "path": source.path, "text": &*source.text }));
-        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) =
-            json!({ "generation": generation, "hash": loaded.hash, "sources": sources.collect::<Vec<_>>() });
+        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = json!({
+            "generation": generation,
+            "hash": loaded.hash,
+            "settings": self.builder.settings,
+            "sources": sources.collect::<Vec<_>>(),
+        });
         self.notices.give(&loaded.resources, &self.builder.settings);
         Ok(())
     }

@@ -24,4 +24,4 @@ pub mod tls_terms;
 pub mod traffic;
 pub mod validate;
 pub mod value;
-mod yaml;
+pub(crate) mod yaml;

@@ -170,7 +170,7 @@ impl UpstreamBody {
 
     fn give_up(&mut self, flag: Flag) {
         if let Some(Exchange { mut record, .. }) = self.exchange.take() {
-            record.flag = Some(flag);
+            record.flags.insert(flag);
             record.finish(Instant::now());
         }
     }

@@ -19,14 +19,16 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::affinity::{self, Affinity};
 use super::attempt::{Answer, Attempts};
 use super::body::{Exchange, ResponseBody};
+use super::cors::Decoration;
 use super::failure::Failure;
 use super::limits::Limits;
 use super::record::Record;
+use super::retry::Rules;
 use super::upgrade::{Tunnel, Wish};
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
-use super::{headers, reply};
-use crate::routing::{Action, Answered, Facts, Found, Kept, RequestView, Route, Rule, Target};
+use super::{cors, fault, headers, mirror, reply};
+use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, Kept, RequestView, Route, Rule, Target};
 use crate::snapshot::{Destination, Snapshot};
 use crate::telemetry::AttemptResult;
 use crate::upstream::{RequestBody, UploadProgress};
@@ -94,7 +96,17 @@ impl Client {
             Found::NoHost => return Journey::failed(&Failure::NoHost, None, &parts.headers, record),
             Found::NoRule => return Journey::failed(&Failure::NoRule, None, &parts.headers, record),
         };
-        match &route.rule.action {
+        let decoration = match &route.rule.filters {
+            None => None,
+            Some(filters) => match Box::pin(self.filter(&route.rule, filters, &parts, record)).await {
+                Ok(decoration) => decoration,
+                Err(journey) => {
+                    answered(record, view.snapshot(), &route.rule);
+                    return *journey;
+                }
+            },
+        };
+        let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
                 answered(record, view.snapshot(), &route.rule);
                 let location = redirect.location(&request, route.matched);
@@ -121,7 +133,41 @@ impl Client {
                 }
                 journey
             }
+        };
+        if let Some(decoration) = decoration {
+            decoration.apply(journey.headers_mut());
         }
+        journey
+    }
+
+    /// What stands before the router, in Envoy's order: CORS, then the fault. What to add to the answer; or the answer, if the
+    /// request goes no further.
+    async fn filter<'r>(
+        &self,
+        rule: &'r Rule<Destination>,
+        filters: &'r Filters<Destination>,
+        parts: &Parts,
+        record: &mut Record,
+    ) -> Result<Option<Box<Decoration<'r>>>, Box<Journey>> {
+        let mut decoration = None;
+        if let Some(policy) = &filters.cors {
+            decoration = match policy.judge(&parts.method, &parts.headers) {
+                CorsVerdict::Unconcerned => None,
+                CorsVerdict::Allowed(origin) => Some(Box::new(Decoration { cors: policy, origin })),
+                CorsVerdict::Preflight(fields) => return Err(Box::new(Journey::Own(cors::preflight(fields)))),
+            };
+        }
+        if let Some(injected) = &filters.fault {
+            let grpc = reply::is_grpc(&parts.headers);
+            if let Some(response) = fault::inject(injected, || self.worker.draw(), grpc, record).await {
+                let mut journey = self.own(response, rule, parts);
+                if let Some(decoration) = decoration {
+                    decoration.apply(journey.headers_mut());
+                }
+                return Err(Box::new(journey));
+            }
+        }
+        Ok(decoration)
     }
 
     async fn forward(
@@ -137,20 +183,33 @@ impl Client {
         let wants_grpc = reply::is_grpc(&parts.headers);
         let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
         let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
-        let body = RequestBody::new(incoming);
+        let mut body = RequestBody::new(incoming);
         let wish = Wish::take(&mut parts);
         let kept = self.prepare(route, target, &mut parts, &body);
         if let Some(wish) = &wish {
             wish.offer(&mut parts.headers);
+        } else if let Some(filters) = &route.rule.filters {
+            body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
         }
         let upload = body.progress();
         if let Some(upload) = &upload {
             record.uploading(Arc::clone(upload));
         }
-        let attempts = Attempts::new(&self.worker, &target.to, &route.rule.retry).keyed(key);
-        let attempts = pin!(attempts.run(parts, body));
         let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
-        let outcome = self.within(bounds, attempts, &target.to).await;
+        let outcome = {
+            let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
+            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record).keyed(key);
+            let outcome = self.within(bounds, pin!(attempts.run(parts, body))).await;
+            if let Err(Failure::Timeout | Failure::Stalled) = outcome {
+                attempts.timed_out();
+            }
+            outcome
+        };
+        if let (Err(failure), true) = (&outcome, record.attempting) {
+            // The attempt was dropped before it could count itself.
+            let cut_off = AttemptResult::Failed(failure.flag());
+            target.to.metrics.destination().attempt(self.worker.shard(), cut_off);
+        }
         let outcome = match (outcome, wish) {
             (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
                 Some(wish) => return Journey::Tunnel(answer, wish),
@@ -244,7 +303,6 @@ impl Client {
         &self,
         mut bounds: Option<Box<Bounds>>,
         mut attempts: Pin<&mut impl Future<Output = Result<Box<Answer>, Failure>>>,
-        to: &Destination,
     ) -> Result<Box<Answer>, Failure> {
         std::future::poll_fn(|cx| {
             let passed = match self.state.expired() {
@@ -254,11 +312,7 @@ impl Client {
                     ready => return ready,
                 },
             };
-            passed.map(|failure| {
-                // The attempt is dropped before it can count itself.
-                to.metrics.destination().attempt(self.worker.shard(), AttemptResult::Failed(failure.flag()));
-                Err(failure)
-            })
+            passed.map(Err)
         })
         .await
     }
@@ -373,7 +427,7 @@ enum Journey {
 
 impl Journey {
     fn failed(failure: &Failure, destination: Option<&str>, request: &HeaderMap, record: &mut Record) -> Self {
-        record.flag = Some(failure.flag());
+        record.flags.insert(failure.flag());
         Self::Own(reply::failure(failure, destination, request))
     }
 

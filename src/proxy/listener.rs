@@ -230,17 +230,17 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         }
     }
     // Asked directly: the runtime does not know yet of what came since it last looked, and closing would reset it.
-    if let Ok(socket) = socket.into_std() {
-        for _ in 0..BACKLOG {
-            let Ok((stream, peer)) = socket.accept() else { break };
-            if stream.set_nonblocking(true).is_ok()
-                && let Ok(stream) = TcpStream::from_std(stream)
-            {
-                let place = room.enter(&worker).await;
-                serve(&worker, &listener, (stream, peer), place);
-            }
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = socket.accept() else { break };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            let place = room.enter(&worker).await;
+            serve(&worker, &listener, (stream, peer), place);
         }
     }
+    // Before the socket closes: whoever is refused may rely on it.
     if listener.is_closed() {
         worker.watch().leave(listener.id);
     }

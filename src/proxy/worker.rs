@@ -18,6 +18,7 @@ use tokio::time::{Instant, interval};
 use super::draw::Draws;
 use super::limits::Limits;
 use super::listener::{self, Opened, Room};
+use super::mirror::Copies;
 use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
@@ -49,6 +50,7 @@ pub struct Worker {
     shared: Shared,
     view: Mutex<Arc<View>>,
     watch: Watch,
+    copies: Copies,
     draining: AtomicBool,
     drained: Notify,
     logged: Mutex<HashMap<String, Instant>>,
@@ -101,6 +103,7 @@ impl Worker {
             shared,
             view,
             watch: Watch::default(),
+            copies: Copies::default(),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
             logged: Mutex::default(),
@@ -188,6 +191,11 @@ impl Worker {
         &self.watch
     }
 
+    /// Its copies of requests.
+    pub(super) fn copies(&self) -> &Copies {
+        &self.copies
+    }
+
     /// Counters of requests that reach no destination.
     pub fn unrouted(&self) -> &RouteMetrics {
         &self.shared.unrouted
@@ -236,7 +244,7 @@ impl Worker {
         let finished = Finished {
             method: &unknown,
             status,
-            flag: Some(flag),
+            flags: flag.into(),
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,

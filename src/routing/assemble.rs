@@ -144,6 +144,7 @@ impl<D> Assembly<D> {
 fn https_redirect<D>(number: usize) -> Route<D> {
     let name: Arc<str> = HTTPS_REDIRECT.into();
     let rule = Rule {
+        filters: None,
         number,
         label: Arc::clone(&name),
         origin: None,

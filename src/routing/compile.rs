@@ -9,6 +9,7 @@ use http::header::HeaderValue;
 
 use super::assemble::{Assembly, Lines, Obstacle};
 use super::binding::{Bound, Way, claims};
+use super::filters::Filters;
 use super::headers::{self, HeaderOps};
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
@@ -23,6 +24,7 @@ use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRewrite, HttpRoute, HttpRouteDestination,
 };
 use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
+use crate::config::settings::Settings;
 use crate::config::sticky::{ANNOTATION, StickyBy};
 use crate::config::traffic::seniority;
 
@@ -34,6 +36,14 @@ pub struct Options {
     pub mesh_ports: Vec<u16>,
     /// Whether a VirtualService that is alone on a listener of the mesh answers any Host. Gateways name their hosts.
     pub any_host: bool,
+}
+
+impl Options {
+    /// The options of a proxy that serves these resources with these settings.
+    pub fn new(resources: &Resources, settings: &Settings) -> Self {
+        let any_host = !settings.strict_hosts && resources.with_hosts().count() == 1;
+        Self { mesh_ports: settings.mesh_ports.clone(), any_host }
+    }
 }
 
 /// A destination for which the caller is to say what stands for it in the table.
@@ -180,7 +190,11 @@ impl<D> Compiler<'_, D> {
     fn rule(&mut self, in_force: &RuleInForce<'_>, root: &Metadata) -> Rule<D> {
         let (written, metadata) = (&*in_force.rule, &in_force.owner.metadata);
         let label = label(in_force);
-        let action = self.action(&metadata.namespace, written, &label);
+        let namespace = &*metadata.namespace;
+        let action = self.action(namespace, written, &label);
+        let filters = Filters::new(written, |destination| {
+            (self.destination)(Wanted { destination, namespace, listener_port: self.port, route: &label })
+        });
         let origin = Origin {
             virtual_service: metadata.name.as_str().into(),
             namespace: metadata.namespace.as_str().into(),
@@ -191,6 +205,7 @@ impl<D> Compiler<'_, D> {
         *self.numbers += 1;
         Rule {
             number,
+            filters,
             label,
             origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),

@@ -7,7 +7,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::matching::{Condition, HeaderCondition, Matchers, PathTest, Source, Test};
 use super::rewrite::path_and_query;
-use super::table::{Found, Hosts, LeftOut, RequestView, Route};
+use super::table::{Found, Hosts, LeftOut, RequestView, Route, Rule};
 
 /// What became of a request, and why not something else.
 #[derive(Debug)]
@@ -130,6 +130,13 @@ impl<D> Hosts<D> {
             samples.extend((0..matchers.len()).map(|number| (host.clone(), Sample::of(matchers, number))));
         }
         samples
+    }
+}
+
+impl<D> Rule<D> {
+    /// What takes the place of the path, or of what matched of it.
+    pub fn rewrite(&self) -> Option<String> {
+        self.path_rewrite.as_ref().map(ToString::to_string)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Header operations, made ready at compile time: names and values are built once, their order is Envoy's. Does not know what
 //! a message is for, nor which headers belong to the connection.
 
+use std::fmt;
+
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::template::{Answered, Facts, Kept, Template, Values};
@@ -32,6 +34,24 @@ struct Change {
 enum Value {
     Fixed(HeaderValue),
     Variable(Template),
+}
+
+impl fmt::Display for HeaderOps {
+    /// `remove x-a, set x-b: 1, add x-c: 2`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = Vec::new();
+        for block in &self.0 {
+            words.extend(block.remove.iter().map(|name| format!("remove {name}")));
+            words.extend(block.change.iter().map(|change| {
+                let value = match &change.value {
+                    Value::Fixed(value) => String::from_utf8_lossy(value.as_bytes()),
+                    Value::Variable(template) => template.written().into(),
+                };
+                format!("{} {}: {value}", if change.overwrite { "set" } else { "add" }, change.name)
+            }));
+        }
+        f.write_str(&words.join(", "))
+    }
 }
 
 impl HeaderOps {

@@ -6,10 +6,14 @@
 mod assemble;
 mod binding;
 pub mod compile;
+pub mod cors;
 pub mod explain;
+pub mod fault;
+pub mod filters;
 pub mod headers;
 mod host;
 mod matching;
+pub mod mirror;
 pub mod policy;
 pub mod redirect;
 #[cfg(test)]
@@ -23,8 +27,12 @@ pub mod template;
 mod testing;
 
 pub use compile::{Options, Wanted, compile};
+pub use cors::{Cors, CorsVerdict};
 pub use explain::{Explained, Skipped};
+pub use fault::{Abort, Fault};
+pub use filters::{Chance, Filters};
 pub use headers::HeaderOps;
+pub use mirror::Mirror;
 pub use policy::{RetryOn, RetryPolicy};
 pub use redirect::{DirectResponse, Redirect};
 pub use rewrite::Matched;

@@ -1,5 +1,7 @@
 //! Answers that a rule gives by itself: redirects and direct responses.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderValue;
@@ -66,6 +68,27 @@ impl DirectResponse {
     fn with_body(status: StatusCode, body: Bytes) -> Self {
         let content_type = (!body.is_empty()).then(|| HeaderValue::from_static("text/plain"));
         Self { status, body, content_type }
+    }
+}
+
+impl fmt::Display for Redirect {
+    /// Its status and where it leads, `…` for what stays: `301 https://…/new`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.status.as_u16())?;
+        if self.scheme.is_some() || self.authority.is_some() || !matches!(self.port, Port::Unchanged) {
+            let (scheme, authority) = (self.scheme.as_deref().unwrap_or("…"), self.authority.as_deref().unwrap_or("…"));
+            write!(f, "{scheme}://{authority}")?;
+        }
+        match self.port {
+            Port::Unchanged => {}
+            Port::Fixed(port) => write!(f, ":{port}")?,
+            Port::Listener => f.write_str(":…")?,
+        }
+        match &self.path {
+            Path::Unchanged => f.write_str("/…"),
+            Path::Whole(path) => f.write_str(path),
+            Path::Prefix(prefix) => write!(f, "{prefix}…"),
+        }
     }
 }
 

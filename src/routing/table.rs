@@ -7,6 +7,7 @@ use std::time::Duration;
 use foldhash::{HashSet, HashSetExt};
 use http::header::{HeaderMap, HeaderValue};
 
+use super::filters::Filters;
 use super::headers::HeaderOps;
 use super::host::HostIndex;
 use super::matching::Matchers;
@@ -115,6 +116,8 @@ pub struct Rule<D> {
     pub retry: RetryPolicy,
     /// The rule's own operations on a response that it makes itself. A [`Target`] has its own, which include these.
     pub response_headers: HeaderOps,
+    /// What else is done; none for most rules.
+    pub filters: Option<Box<Filters<D>>>,
     pub(super) path_rewrite: Option<PathRewrite>,
 }
 

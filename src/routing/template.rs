@@ -41,7 +41,10 @@ pub struct Answered<'a> {
 
 /// A value that is made anew for each message.
 #[derive(Clone, Debug)]
-pub(super) struct Template(Box<[Part]>);
+pub(super) struct Template {
+    parts: Box<[Part]>,
+    written: Box<str>,
+}
 
 #[derive(Clone, Debug)]
 enum Part {
@@ -109,13 +112,18 @@ impl Template {
         if !text.is_empty() {
             parts.push(Part::Text(text.into()));
         }
-        Some(Self(parts.into()))
+        Some(Self { parts: parts.into(), written: written.into() })
+    }
+
+    /// As written.
+    pub(super) fn written(&self) -> &str {
+        &self.written
     }
 
     /// The value for a message with these headers; none if it is empty, or no value of a header.
     pub(super) fn fill(&self, headers: &HeaderMap, values: &mut Values<'_>) -> Option<HeaderValue> {
         let mut out = Vec::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match (part, &mut *values) {
                 (Part::Text(text), _) => out.extend_from_slice(text.as_bytes()),
                 (Part::Request(asked), Values::Request(facts)) => asked.write(headers, facts, &mut out),
@@ -133,7 +141,7 @@ impl Template {
 
     /// Adds to what is kept of a request whatever this asks of it.
     pub(super) fn keep(&self, headers: &HeaderMap, facts: &Facts<'_>, kept: &mut Kept) {
-        for part in &self.0 {
+        for part in &self.parts {
             if let Part::Request(asked) = part {
                 let mut out = Vec::new();
                 asked.write(headers, facts, &mut out);

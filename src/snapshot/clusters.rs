@@ -79,9 +79,12 @@ impl<'a> Clusters<'a> {
             self.known.insert(key.clone(), known);
         }
         let Known { cluster, app, version } = &self.known[&key];
+        let metrics = self.builder.metrics.route(wanted.route, app, version);
+        let attempts = metrics.destination().attempts_made();
         Destination {
             cluster: Arc::clone(cluster),
-            metrics: self.builder.metrics.route(wanted.route, app, version),
+            budget: self.builder.registry.budget(app, version, attempts),
+            metrics,
             declared_at: place(written.place).into(),
         }
     }

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::balance::EndpointSet;
+use super::budget::Budget;
 use super::cluster::{Cluster, ClusterPolicy};
 use super::connect::Address;
 use super::endpoint::Endpoint;
@@ -81,6 +82,7 @@ struct Live {
     endpoints: HashMap<Identity, Weak<Endpoint>>,
     /// In the order of the answer.
     addresses: HashMap<String, Vec<IpAddr>>,
+    budgets: HashMap<(String, String), Weak<Budget>>,
 }
 
 /// What makes an endpoint the same one in the next generation: its cluster, its place, and how it is spoken to.
@@ -114,11 +116,24 @@ impl Registry {
         cluster
     }
 
+    /// The retry budget of a version, which it keeps from one generation to the next. A new one begins when it has made
+    /// `attempts`.
+    pub fn budget(&self, app: &str, version: &str, attempts: u64) -> Arc<Budget> {
+        let mut live = self.lock();
+        let known = live.budgets.entry((app.to_owned(), version.to_owned())).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let budget = Arc::new(Budget::new(attempts));
+            *known = Arc::downgrade(&budget);
+            budget
+        })
+    }
+
     /// Forgets what no generation uses any more.
     pub fn prune(&self) {
         let mut live = self.lock();
         live.clusters.retain(|_, (_, cluster)| cluster.strong_count() > 0);
         live.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
+        live.budgets.retain(|_, budget| budget.strong_count() > 0);
     }
 
     /// The names that the live clusters need, each once.
@@ -233,6 +248,17 @@ mod tests {
         drop((first, second));
         registry.prune();
         assert!(registry.lock().endpoints.is_empty() && registry.lock().clusters.is_empty());
+    }
+
+    #[test]
+    fn a_version_keeps_its_budget_while_a_generation_names_it() {
+        let registry = Registry::new(1);
+        let first = registry.budget("a", "v1", 0);
+        assert!(Arc::ptr_eq(&first, &registry.budget("a", "v1", 9)));
+        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v2", 0)));
+        drop(first);
+        registry.prune();
+        assert!(registry.lock().budgets.is_empty());
     }
 
     #[tokio::test]

@@ -6,22 +6,9 @@ use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::resource::destination_rule::{HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
-use crate::config::resource::virtual_service::HttpRoute;
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
-
-/// What of a rule of `http`.
-const RULE: &[Pending<HttpRoute>] = &[
-    ("`retries` with attempts", |rule| {
-        let retries = rule.retries.as_ref()?;
-        retries.attempts.as_ref().filter(|attempts| attempts.value != 0).map(|attempts| attempts.place)
-    }),
-    ("`fault`", |rule| rule.fault.as_ref().map(|fault| fault.place)),
-    ("`corsPolicy`", |rule| rule.cors_policy.as_ref().map(|policy| policy.place)),
-    ("`mirror`", |rule| rule.mirror.as_ref().map(|mirror| mirror.place)),
-    ("`mirrors`", |rule| rule.mirrors.first().map(|mirror| mirror.place)),
-];
 
 /// What of a policy of a host or a subset, besides its blocks.
 const POLICY: &[Pending<TrafficPolicy>] = &[
@@ -57,11 +44,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
-    for resource in &resources.virtual_services {
-        for rule in &resource.spec.http {
-            refuse(report, RULE, rule);
-        }
-    }
     for resource in &resources.destination_rules {
         let subsets = resource.spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
         for policy in resource.spec.traffic_policy.iter().chain(subsets) {

@@ -25,6 +25,9 @@ const CONDITIONS: [&str; 16] = [
     "unavailable",
 ];
 
+/// Conditions that can never be met: nothing says which headers, and no endpoint speaks HTTP/3.
+const NO_EFFECT: [&str; 2] = ["retriable-headers", "http3-post-connect-failure"];
+
 /// Checks the retries of a rule.
 pub(super) fn check(report: &mut Report, retries: Option<&HttpRetry>) {
     let Some(retries) = retries else { return };
@@ -58,6 +61,11 @@ pub(super) fn check(report: &mut Report, retries: Option<&HttpRetry>) {
                 Some(meant) => found.help(format!("did you mean `{meant}`?")),
                 None => found.help(format!("a status code, or one of {}", CONDITIONS.join(", "))),
             });
+        }
+    }
+    if let Some(conditions) = retry_on {
+        for condition in conditions.split(',').filter(|condition| NO_EFFECT.contains(condition)) {
+            report.add(no_effect(conditions.place, format!("`{condition}` of `retryOn` has no effect in this proxy")));
         }
     }
     if let Some(remote) = retries.retry_remote_localities.as_ref().filter(|remote| remote.value) {
