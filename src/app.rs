@@ -1,9 +1,13 @@
 //! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
 
+mod admin;
 mod descriptors;
+mod install;
+mod listeners;
 mod notices;
 mod process;
 mod serve;
+mod tls;
 
 use std::net::SocketAddr;
 use std::thread;
@@ -13,7 +17,7 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::Buckets;
 
-pub use crate::control::{Inputs, OnDisk, OnDiskState};
+pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;
 pub use serve::{Running, start};

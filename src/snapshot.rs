@@ -1,26 +1,21 @@
 //! One generation of the configuration as a request sees it: routes whose destinations are live clusters, with their
 //! metrics. Built off the request path, then never changed; the only shared handle to it is [`Snapshots`].
 
+mod clusters;
+mod policy;
+
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 
 use crate::config::place::Place;
 use crate::config::resource::Resources;
-use crate::config::resource::destination_rule::SimpleLb;
-use crate::config::services::{Address, Service, Services};
 use crate::config::settings::Settings;
-use crate::config::traffic::{Policy, Traffic};
-use crate::routing::{self, Action, RouteTable, Rule, Wanted};
+use crate::routing::{self, Action, RouteTable, Rule};
 use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
-use crate::upstream::cluster::ClusterPolicy;
-use crate::upstream::{Balance, Cluster, ClusterSpec, EndpointSpec, Registry, Target};
-
-/// The version of a destination that says none: Istio's word for it.
-const UNKNOWN_VERSION: &str = "unknown";
+use crate::upstream::{Budget, Cluster, Registry};
+use clusters::{Clusters, Known};
 
 /// Where a weight points.
 #[derive(Clone, Debug)]
@@ -29,6 +24,8 @@ pub struct Destination {
     pub cluster: Arc<Cluster>,
     /// Its counters, for the route it is on.
     pub metrics: Arc<RouteMetrics>,
+    /// How many retries its version may cost.
+    pub budget: Arc<Budget>,
     /// File and line of the destination, for messages.
     pub declared_at: Arc<str>,
 }
@@ -53,7 +50,7 @@ impl Snapshot {
         &self.clusters
     }
 
-    /// The counters of a rule of this snapshot that answers by itself; `None` for one that forwards.
+    /// The counters of what a rule of this snapshot answers by itself; `None` for one that only forwards.
     pub fn answering(&self, rule: &Rule<Destination>) -> Option<&Arc<RouteMetrics>> {
         self.answers.get(rule.number)?.as_ref()
     }
@@ -68,7 +65,7 @@ impl Snapshot {
                 *active += endpoint.active() as usize;
                 *idle += endpoint.idle();
                 let gauge = metrics.endpoint(version.app(), version.version(), endpoint.name());
-                gauge.set_healthy(endpoint.is_reachable());
+                gauge.set_healthy(cluster.is_in_use(endpoint));
                 gauges.push(gauge);
             }
             version.set_connections(*active, *idle);
@@ -76,15 +73,16 @@ impl Snapshot {
         *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Every destination with its share, for each rule that forwards.
+    /// Every destination with its share, for each rule that forwards; mirrors with 0, because clients get nothing from them.
     pub fn destinations(&self) -> impl Iterator<Item = (&Destination, f64)> {
-        self.routes
-            .rules()
-            .flat_map(|(_, rule)| match &rule.action {
+        self.routes.rules().flat_map(|(_, rule)| {
+            let entries = match &rule.action {
                 Action::Forward(split) => split.entries(),
                 Action::Redirect(_) | Action::Respond(_) => &[],
-            })
-            .map(|entry| (&entry.value.to, entry.share))
+            };
+            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors).map(|mirror| (&mirror.to, 0.0));
+            entries.iter().map(|entry| (&entry.value.to, entry.share)).chain(mirrors)
+        })
     }
 }
 
@@ -128,29 +126,22 @@ pub struct Builder {
 impl Builder {
     /// A snapshot of resources that passed validation. `place` says where something stands, for messages.
     pub fn build(&self, resources: &Resources, place: &dyn Fn(Place) -> String, generation: u64) -> Snapshot {
-        let mut clusters = Clusters {
-            builder: self,
-            services: Services::new(resources, &self.settings),
-            traffic: Traffic::new(resources),
-            known: HashMap::new(),
-        };
-        let options = routing::Options {
-            mesh_ports: self.settings.mesh_ports.clone(),
-            any_host: !self.settings.strict_hosts && resources.virtual_services.len() == 1,
-        };
+        let mut clusters = Clusters::new(self, resources);
+        let options = routing::Options::new(resources, &self.settings);
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
-        let (clusters, versions) = clusters.known.into_values().map(version).unzip();
+        let (clusters, versions) = clusters.known().map(version).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
         Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive }
     }
 
-    /// The counters of every rule that answers by itself, at the rule's number.
+    /// The counters of every rule that may answer by itself, at the rule's number.
     fn answers(&self, routes: &RouteTable<Destination>) -> Vec<Option<Arc<RouteMetrics>>> {
         let mut answers = Vec::new();
         for (_, rule) in routes.rules() {
-            if let Action::Redirect(_) | Action::Respond(_) = rule.action {
+            let filters = rule.filters.iter().any(|filters| filters.cors.is_some() || filters.fault.is_some());
+            if filters || matches!(rule.action, Action::Redirect(_) | Action::Respond(_)) {
                 answers.resize(answers.len().max(rule.number + 1), None);
                 answers[rule.number] = Some(self.metrics.route(&rule.label, NONE, NONE));
             }
@@ -161,148 +152,5 @@ impl Builder {
     /// A snapshot without a route: what is in force before the first configuration.
     pub fn empty(&self) -> Snapshot {
         self.build(&Resources::default(), &|_| String::new(), 0)
-    }
-}
-
-struct Known {
-    cluster: Arc<Cluster>,
-    app: String,
-    version: String,
-}
-
-struct Clusters<'a> {
-    builder: &'a Builder,
-    services: Services,
-    traffic: Traffic<'a>,
-    known: HashMap<String, Known>,
-}
-
-impl Clusters<'_> {
-    fn destination(&mut self, wanted: Wanted<'_>, place: &dyn Fn(Place) -> String) -> Destination {
-        let written = wanted.destination;
-        let undeclared;
-        let service = match self.services.find(&written.host, wanted.namespace) {
-            Some(service) => service,
-            None => {
-                undeclared = Service::undeclared(&written.host);
-                &undeclared
-            }
-        };
-        let named = written.port.and_then(|port| u16::try_from(port.value).ok());
-        let port = service.choose_port(named, Some(wanted.listener_port));
-        let subset = written.subset.as_ref().map(|subset| subset.value.as_str());
-        let key = format!("{}|{}|{}", service.host, subset.unwrap_or_default(), port.unwrap_or_default());
-        if !self.known.contains_key(&key) {
-            let known = self.resolve(&key, service, wanted.namespace, port, subset);
-            self.known.insert(key.clone(), known);
-        }
-        let Known { cluster, app, version } = &self.known[&key];
-        Destination {
-            cluster: Arc::clone(cluster),
-            metrics: self.builder.metrics.route(wanted.route, app, version),
-            declared_at: place(written.place).into(),
-        }
-    }
-
-    fn resolve(&self, key: &str, service: &Service, namespace: &str, port: Option<u16>, subset: Option<&str>) -> Known {
-        let selection = subset.map(|name| self.traffic.selection(&service.host, namespace, name));
-        let labels = selection.and_then(|selection| selection.labels);
-        let label = |wanted: &str| {
-            labels
-                .and_then(|labels| labels.iter().find(|(name, _)| name.value == wanted))
-                .map(|(_, value)| value.value.clone())
-        };
-        let app = label("app").unwrap_or_else(|| service.host.split('.').next().unwrap_or_default().to_owned());
-        let version =
-            label("version").or_else(|| subset.map(str::to_owned)).unwrap_or_else(|| UNKNOWN_VERSION.to_owned());
-        let name = match subset {
-            Some(subset) => format!("{} {subset}", service.host),
-            None => service.host.clone(),
-        };
-        let endpoints = service.endpoints_for(port, selection).into_iter().filter_map(endpoint).collect();
-        let policy = policy(self.traffic.policy(&service.host, namespace, port, subset));
-        let spec = ClusterSpec { key: key.to_owned(), name, policy, endpoints };
-        Known { cluster: self.builder.registry.cluster(spec), app, version }
-    }
-}
-
-fn endpoint((address, port, weight): (Address, u16, u32)) -> Option<EndpointSpec> {
-    let target = match address {
-        Address::Ip(ip) => {
-            let address = SocketAddr::new(ip, port);
-            Target::Addresses { name: address.to_string(), addresses: vec![address] }
-        }
-        Address::Name(host) if host == "localhost" => {
-            let loopback = [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)];
-            let addresses = loopback.map(|ip| SocketAddr::new(ip, port)).to_vec();
-            Target::Addresses { name: format!("localhost:{port}"), addresses }
-        }
-        Address::Name(host) => Target::Name { host, port },
-        Address::Unix(_) => return None,
-    };
-    Some(EndpointSpec { target, weight })
-}
-
-fn policy(written: Policy<'_>) -> ClusterPolicy {
-    let mut policy = ClusterPolicy::default();
-    policy.balance = match written.load_balancer.and_then(|one| one.simple).map(|simple| simple.value) {
-        Some(SimpleLb::RoundRobin) => Balance::RoundRobin,
-        Some(SimpleLb::Random) => Balance::Random,
-        _ => Balance::LeastRequest,
-    };
-    let Some(pool) = written.connection_pool else { return policy };
-    if let Some(tcp) = &pool.tcp {
-        policy.connect_timeout = tcp.connect_timeout.map_or(policy.connect_timeout, |timeout| timeout.value);
-        policy.idle_timeout = tcp.idle_timeout.map_or(policy.idle_timeout, |timeout| timeout.value);
-    }
-    if let Some(http) = &pool.http {
-        policy.idle_timeout = http.idle_timeout.map_or(policy.idle_timeout, |timeout| timeout.value);
-        policy.keep_alive = http.max_requests_per_connection.is_none_or(|most| most.value != 1);
-    }
-    if policy.idle_timeout.is_zero() {
-        policy.idle_timeout = Duration::MAX;
-    }
-    policy
-}
-
-#[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-    use crate::config::load::{Source, parse};
-    use crate::telemetry::Buckets;
-
-    const RULES: &str = r#"
-apiVersion: networking.istio.io/v1
-kind: VirtualService
-metadata: {name: shop}
-spec:
-  hosts: [shop]
-  http:
-  - name: moved
-    match: [{uri: {prefix: /old}}, {uri: {prefix: /older}}]
-    redirect: {uri: /new}
-  - match: [{uri: {prefix: /teapot}}]
-    directResponse: {status: 418}
-  - route: [{destination: {host: shop}}]
-"#;
-
-    #[test]
-    fn a_rule_that_answers_by_itself_counts_under_its_own_name() {
-        let metrics = Metrics::new(1, Buckets::Fine);
-        let registry = Arc::new(Registry::new(1));
-        let settings = Settings { mesh_ports: vec![80, 81], ..Settings::default() };
-        let builder = Builder { settings, registry, metrics: metrics.clone() };
-        let loaded = parse(vec![Source { path: PathBuf::from("shop.yaml"), text: RULES.into() }]);
-        let snapshot = builder.build(&loaded.resources, &|_| String::new(), 1);
-        let labels = snapshot.routes.rules().map(|(_, rule)| {
-            let counters = snapshot.answering(rule)?;
-            assert_eq!((counters.destination().app(), counters.destination().version()), (NONE, NONE));
-            Some(counters.route().to_owned())
-        });
-        let labels: Vec<_> = labels.collect();
-        let wanted = [Some("moved".to_owned()), Some("shop/1".to_owned()), None];
-        assert_eq!(labels, [wanted.clone(), wanted].concat());
     }
 }

@@ -7,6 +7,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::interval;
 
 use super::Options;
+use super::listeners::shown;
 use super::serve::{Running, start};
 use crate::control::Trigger;
 
@@ -33,7 +34,7 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         let drain_timeout = options.drain_timeout;
         let running = start(options)?;
         for listener in &running.listeners {
-            println!("listener {}://{}", listener.scheme.name(), listener.local);
+            println!("listener {}", shown(*listener));
         }
         println!("admin http://{}", running.admin);
         let Some(at_once) = signals.wait_for_end(&running).await else {

@@ -2,23 +2,26 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::Value;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use super::Options;
+use super::admin::admin_state;
+use super::install::{Installer, active_routes};
+use super::listeners::{ListenerSet, taken};
 use super::notices::Notices;
-use crate::admin::{self, AdminState, Readiness, Reloaded};
+use crate::admin::{self, AdminState};
 use crate::config::load::Loaded;
-use crate::config::place::Place;
-use crate::config::settings::{Listeners, Settings};
+use crate::config::settings::Settings;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
-use crate::proxy::{Bound, Draws, Room, Scheme, Shared, Worker, WorkerHandle, bind};
+use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
-use crate::snapshot::{Builder, Destination, Snapshot, Snapshots};
+use crate::snapshot::{Builder, Snapshots};
 use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};
@@ -33,7 +36,7 @@ const FIRST_LOOKUP: Duration = Duration::from_secs(1);
 /// A running proxy.
 #[derive(Debug)]
 pub struct Running {
-    /// Where clients connect.
+    /// Where clients connect at the start.
     pub listeners: Vec<Bound>,
     /// The admin address.
     pub admin: SocketAddr,
@@ -59,11 +62,12 @@ pub fn start(options: Options) -> Result<Running, String> {
     let resolver =
         Resolver::start(Arc::clone(&registry), system_lookup).map_err(|error| failed("start a thread", &error))?;
     let resolver = Arc::new(resolver);
-    let sockets = bind_all(listeners, *workers)?;
+    let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
+    let listeners = Arc::new(ListenerSet::new(listeners, senders)?);
     let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error))?;
     let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
 
-    let settings = Settings { mesh_ports: ports(&sockets), ..settings.clone() };
+    let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
     let snapshots = Arc::new(Snapshots::new(builder.empty()));
     let shutdown = Arc::new(Shutdown::default());
@@ -71,14 +75,12 @@ pub fn start(options: Options) -> Result<Running, String> {
     let install = Installer {
         builder,
         snapshots: Arc::clone(&snapshots),
+        listeners: Arc::clone(&listeners),
         resolver: Arc::clone(&resolver),
         dump: Arc::clone(&dump),
         notices: Notices::default(),
     };
-    let install = Box::new(move |loaded: &Loaded, generation| {
-        install.install(loaded, generation);
-        Ok(())
-    });
+    let install = Box::new(move |loaded: &Loaded, generation| install.install(loaded, generation));
     let publisher = Publisher::new(inputs.clone(), settings, metrics.clone(), install);
     if let Outcome::Rejected { .. } = publisher.start()
         && !options.wait_for_config
@@ -89,7 +91,6 @@ pub fn start(options: Options) -> Result<Running, String> {
     }
     resolver.settle(FIRST_LOOKUP);
 
-    let listeners = sockets.iter().map(|(bound, _)| *bound).collect();
     let shared = Shared {
         snapshots,
         limits: Arc::new(options.limits.clone()),
@@ -97,7 +98,7 @@ pub fn start(options: Options) -> Result<Running, String> {
         unrouted: Arc::clone(metrics.unrouted()),
         shutdown: shutdown.listen(),
     };
-    let workers = start_workers(*workers, &shared, sockets, options.limits.max_connections)?;
+    let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     let snapshots = shared.snapshots;
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
@@ -106,6 +107,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     let admin_thread =
         admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
     let watch = watch(inputs, &publisher)?;
+    let listeners = listeners.started();
     Ok(Running { listeners, admin, publisher, metrics, snapshots, shutdown, workers, admin_thread, watch })
 }
 
@@ -117,43 +119,6 @@ fn watch(inputs: &Inputs, publisher: &Publisher) -> Result<Option<FileWatch>, St
             .map_err(|error| failed("watch the files", &error)),
         Inputs::Text(_) => Ok(None),
     }
-}
-
-/// Puts a valid configuration in force.
-struct Installer {
-    builder: Builder,
-    snapshots: Arc<Snapshots>,
-    resolver: Arc<Resolver>,
-    dump: Arc<Mutex<Value>>,
-    notices: Notices,
-}
-
-impl Installer {
-    fn install(&self, loaded: &Loaded, generation: u64) {
-        let place = |place: Place| match loaded.sources.get(place.file as usize) {
-            Some(source) => format!("{}:{}", source.path.display(), place.line),
-            None => "the command line".to_owned(),
-        };
-        let snapshot = self.builder.build(&loaded.resources, &place, generation);
-        // Series exist before the first request can count in them.
-        self.builder.metrics.activate(active_routes(&snapshot));
-        self.snapshots.publish(snapshot);
-        self.builder.registry.prune();
-        self.resolver.wake();
-        let sources = loaded.sources.iter().map(|source| json!({ "path": source.path, "text": &*source.text }));
-        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) =
-            json!({ "generation": generation, "hash": loaded.hash, "sources": sources.collect::<Vec<_>>() });
-        self.notices.give(&loaded.resources, &self.builder.settings);
-    }
-}
-
-fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
-    let active = |(to, share): (&Destination, f64)| ActiveRoute {
-        metrics: Arc::clone(&to.metrics),
-        declared: share,
-        effective: share,
-    };
-    snapshot.destinations().map(active).collect()
 }
 
 impl Running {
@@ -207,87 +172,14 @@ impl Running {
 }
 
 fn start_workers(
-    count: usize,
     shared: &Shared,
-    sockets: Vec<(Bound, Vec<StdListener>)>,
+    sockets: Vec<UnboundedReceiver<Opened>>,
     connections: usize,
 ) -> Result<Vec<WorkerHandle>, String> {
     let room = Arc::new(Room::new(connections));
-    let mut of_worker: Vec<Vec<(Bound, StdListener)>> = (0..count).map(|_| Vec::new()).collect();
-    for (bound, sockets) in sockets {
-        of_worker.iter_mut().zip(sockets).for_each(|(all, socket)| all.push((bound, socket)));
-    }
     let start = |(index, sockets)| Worker::start(index, shared.clone(), sockets, Arc::clone(&room));
-    let started: io::Result<Vec<_>> = of_worker.into_iter().enumerate().map(start).collect();
+    let started: io::Result<Vec<_>> = sockets.into_iter().enumerate().map(start).collect();
     started.map_err(|error| failed("start a worker", &error))
-}
-
-fn admin_state(
-    publisher: &Publisher,
-    (metrics, snapshots): (Metrics, Arc<Snapshots>),
-    shutdown: &Arc<Shutdown>,
-    dump: Arc<Mutex<Value>>,
-) -> AdminState {
-    let (of_readiness, of_status, of_reload) = (publisher.clone(), publisher.clone(), publisher.clone());
-    let stage = shutdown.listen();
-    AdminState {
-        metrics: Box::new(move || {
-            snapshots.current().show_connections(&metrics);
-            metrics.render()
-        }),
-        hosts: Vec::new(),
-        readiness: Box::new(move || match stage.stage() {
-            Stage::Running if of_readiness.status().generation == 0 => Readiness::Starting,
-            Stage::Running => Readiness::Serving,
-            _ => Readiness::Draining,
-        }),
-        status: Box::new(move || json!(*of_status.status())),
-        dump: Box::new(move || dump.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        reload: Box::new(move || match of_reload.reload(Trigger::Api) {
-            Outcome::Applied { generation } => Reloaded::InForce { generation, changed: true },
-            Outcome::Unchanged { generation } => Reloaded::InForce { generation, changed: false },
-            Outcome::Rejected { generation, rejection } => {
-                Reloaded::Rejected { generation, diagnostics: json!(rejection.problems) }
-            }
-        }),
-    }
-}
-
-/// Every mesh listener, bound on its local port once for each worker.
-fn bind_all(listeners: &Listeners, workers: usize) -> Result<Vec<(Bound, Vec<StdListener>)>, String> {
-    let mut bound = Vec::with_capacity(listeners.mesh.len());
-    for wanted in &listeners.mesh {
-        let local = listeners
-            .port_map
-            .iter()
-            .find(|(port, _)| *port == wanted.port())
-            .map_or(wanted.port(), |(_, local)| *local);
-        let address = SocketAddr::new(wanted.ip(), local);
-        let (local, sockets) = bind(address, workers).map_err(|error| taken(address, &error))?;
-        let port = if wanted.port() == 0 { local.port() } else { wanted.port() };
-        bound.push((Bound { local, port, scheme: Scheme::Http }, sockets));
-    }
-    Ok(bound)
-}
-
-fn ports(sockets: &[(Bound, Vec<StdListener>)]) -> Vec<u16> {
-    let mut ports: Vec<u16> = sockets.iter().map(|(bound, _)| bound.port).collect();
-    ports.sort_unstable();
-    ports.dedup();
-    ports
-}
-
-fn taken(address: SocketAddr, error: &io::Error) -> String {
-    let help = match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another process listens there; choose another port with --listen, --admin or --port-map"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need privileges; --port-map 80=8080 serves port 80 on 8080"
-        }
-        _ => "choose an address of this host with --listen or --admin",
-    };
-    format!("error: cannot listen on {address}: {error}\n  = help: {help}")
 }
 
 fn failed(what: &str, error: &io::Error) -> String {

@@ -32,6 +32,7 @@ use super::echo::{self, Behaviour, Latency, Responder};
 use super::values::parse_duration;
 use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
 use crate::config::diagnostic::Severity;
+use crate::config::render::Entry;
 use crate::config::settings::{Listeners, Settings};
 use crate::telemetry::Buckets;
 
@@ -53,11 +54,13 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// See a canary release at work: two versions, traffic, the proxy and a live view, from a folder of YAML to edit
 #[derive(Args, Debug)]
 #[command(after_help = "\
-It writes the folder ./serin-demo, starts two small servers (v2 is slower and errs now and then), sends traffic to them
-through the proxy, and shows what each version does. Edit the weights in the folder and save: they are in force at once.
-Ports that other programs use are replaced by free ones; those of the two servers stand in the folder's ServiceEntry.
+It writes the folder ./serin-demo, starts two small servers (v2 is slower and errs
+now and then), sends traffic to them through the proxy, and shows what each
+version does. Edit the weights in the folder and save: they are in force at once.
+Ports that other programs use are replaced by free ones; those of the two servers
+stand in the folder's ServiceEntry.
 
-Exit status: 0 ended by Ctrl-C or --for, 2 could not start.
+Exit status: 0 ended by Ctrl-C or --for, 1 a worker died, 2 could not start.
 
 Example:
   serin demo
@@ -204,7 +207,8 @@ fn look(running: &Running) -> Look {
     let problems = match on_disk.state {
         OnDiskState::Active => Vec::new(),
         OnDiskState::Rejected | OnDiskState::Missing => {
-            on_disk.errors.iter().filter(|one| one.severity == Severity::Error).map(ToString::to_string).collect()
+            let errors = on_disk.errors.iter().filter(|entry| entry.severity == Severity::Error);
+            errors.map(problem).collect()
         }
     };
     Look {
@@ -214,6 +218,17 @@ fn look(running: &Running) -> Look {
         generation: status.generation,
         problems,
     }
+}
+
+/// What is wrong, in two lines: where and what, and what to do about it.
+fn problem(entry: &Entry) -> String {
+    let place = match (entry.line, entry.column) {
+        (Some(line), Some(column)) => format!("{}:{line}:{column}: ", entry.file),
+        _ if entry.file.is_empty() => String::new(),
+        _ => format!("{}: ", entry.file),
+    };
+    let help = entry.help.as_ref().map_or_else(String::new, |help| format!("\nhelp: {help}"));
+    format!("{place}{}{help}", entry.message)
 }
 
 /// What there is and what to do with it.

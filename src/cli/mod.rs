@@ -3,11 +3,15 @@
 pub mod admin_client;
 pub mod check;
 pub mod demo;
+pub mod diff;
 pub mod echo;
+pub mod explain;
+mod offline;
 pub mod reload;
 pub mod run;
 pub mod set_weight;
 pub mod status;
+pub mod test;
 pub mod values;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
@@ -28,11 +32,14 @@ pub struct Cli {
 enum Command {
     Check(check::Check),
     Demo(demo::Demo),
+    Diff(diff::Diff),
     Echo(echo::Echo),
+    Explain(explain::Explain),
     Reload(reload::Reload),
     Run(Box<run::Run>),
     SetWeight(set_weight::SetWeight),
     Status(status::Status),
+    Test(test::Test),
 }
 
 impl Cli {
@@ -46,11 +53,14 @@ impl Cli {
         match self.command {
             Command::Check(check) => check.run(),
             Command::Demo(demo) => demo.run(),
+            Command::Diff(diff) => diff.run(),
             Command::Echo(echo) => echo.run(),
+            Command::Explain(explain) => explain.run(),
             Command::Reload(reload) => reload.run(),
             Command::Run(run) => run.run(),
             Command::SetWeight(set_weight) => set_weight.run(),
             Command::Status(status) => status.run(),
+            Command::Test(test) => test.run(),
         }
     }
 }

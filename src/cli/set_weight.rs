@@ -99,7 +99,7 @@ impl SetWeight {
         let old = before.sources[edited.file].text.clone();
         let mut sources = before.sources;
         sources[edited.file] = Source { path: path.clone(), text: edited.text.as_str().into() };
-        let after = load::load(Read { sources, problems: Vec::new() }, &settings);
+        let after = load::load(Read { sources, ..Read::default() }, &settings);
         if !after.is_valid() {
             return Err(Refusal::No(
                 errors(&after) + "\nerror: nothing was changed: with these weights the configuration is refused",

@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::credentials::Files;
 use super::diagnostic::{Diagnostic, Kind};
 use super::load::Source;
 use super::place::Place;
@@ -23,6 +24,8 @@ pub struct Read {
     pub sources: Vec<Source>,
     /// Files that could not be read, and why.
     pub problems: Vec<Diagnostic>,
+    /// Certificate files, as far as it was known which ones the sources name.
+    pub files: Files,
 }
 
 impl Read {
@@ -38,6 +41,10 @@ impl Read {
             part(source.text.as_bytes());
         }
         self.problems.iter().for_each(|problem| part(problem.message.as_bytes()));
+        for (path, content) in self.files.contents() {
+            part(path.as_os_str().as_encoded_bytes());
+            part(content);
+        }
         hasher.finalize().to_hex().to_string()
     }
 }
@@ -137,7 +144,8 @@ fn standard_input() -> Result<Vec<u8>, String> {
     if bytes.len() as u64 > yaml::MAX_BYTES { Err(too_large()) } else { Ok(bytes) }
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+/// A regular file as a whole; or why not.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
     for _ in 0..ATTEMPTS {
         let mut file =
             OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path).map_err(|error| cannot_read(&error))?;
@@ -239,7 +247,7 @@ mod tests {
     #[test]
     fn the_hash_tells_contents_and_names_apart() {
         let source = |path: &str, text: &str| Source { path: path.into(), text: text.into() };
-        let hash = |sources: &[Source]| Read { sources: sources.to_vec(), problems: Vec::new() }.hash();
+        let hash = |sources: &[Source]| Read { sources: sources.to_vec(), ..Read::default() }.hash();
         let one = hash(&[source("a", "bc")]);
         assert_eq!(one, hash(&[source("a", "bc")]));
         assert_ne!(one, hash(&[source("ab", "c")]));

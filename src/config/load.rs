@@ -1,10 +1,11 @@
 //! From paths to checked resources: the only part of `config` that touches the disk.
 //! Reading and understanding are apart, so that whoever watches files can compare contents before doing any work.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::credentials::{self, Files, Named};
 use super::decode::{Decoded, Decoder, Muddled};
 use super::diagnostic::{Diagnostic, Kind};
 use super::path;
@@ -38,7 +39,9 @@ pub struct Loaded {
     pub diagnostics: Vec<Diagnostic>,
     /// What the operator should know and nothing is wrong with: kinds that were skipped.
     pub notices: Vec<String>,
-    /// BLAKE3 over all paths and contents, in hexadecimal.
+    /// The certificate files that the resources name.
+    pub files: Files,
+    /// BLAKE3 over all paths and contents, those of certificate files included, in hexadecimal.
     pub hash: String,
 }
 
@@ -51,6 +54,11 @@ impl Loaded {
     /// The first 12 digits of the hash, for people.
     pub fn short_hash(&self) -> &str {
         self.hash.get(..12).unwrap_or(&self.hash)
+    }
+
+    /// Its certificate files, for who wants to know what they hold.
+    pub fn named(&self) -> Named<'_> {
+        Named { sources: &self.sources, files: &self.files }
     }
 
     /// The field that stands at a place, such as `spec.http[0].route[1].weight`. Parses the file again.
@@ -73,27 +81,25 @@ impl Loaded {
 
 /// Understands sources, without checking rules between fields and resources.
 pub fn parse(sources: Vec<Source>) -> Loaded {
-    let read = Read { sources, problems: Vec::new() };
-    check(read, |_, _| Vec::new())
+    let read = Read { sources, ..Read::default() };
+    check(read, false, |_, _| Vec::new())
 }
 
 /// Understands and checks what was read.
 pub fn load(read: Read, settings: &Settings) -> Loaded {
-    check(read, |resources, whole| {
+    check(read, settings.references, |resources, whole| {
         let references = settings.references && whole;
         validate::check(resources, &Settings { references, ..settings.clone() })
     })
 }
 
 /// Understands what was read, then lets `rules` look at it (and whether references may be judged), and puts both together.
-fn check(read: Read, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) -> Loaded {
-    let hash = read.hash();
-    let Read { sources, problems } = read;
-    let unread: HashSet<u32> = problems.iter().map(|problem| problem.place.file).collect();
+fn check(mut read: Read, reads_files: bool, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) -> Loaded {
+    let unread: HashSet<u32> = read.problems.iter().map(|problem| problem.place.file).collect();
     let mut decoder = Decoder::default();
-    let mut diagnostics = problems;
+    let mut diagnostics = read.problems.clone();
     let mut doubtful = !diagnostics.is_empty();
-    for (file, source) in (0..).zip(&sources).filter(|(file, _)| !unread.contains(file)) {
+    for (file, source) in (0..).zip(&read.sources).filter(|(file, _)| !unread.contains(file)) {
         if source.text.trim().is_empty() {
             let place = Place { file, ..Place::default() };
             let help = "it is being written, or was emptied by mistake; delete it if nothing is to be served";
@@ -106,16 +112,23 @@ fn check(read: Read, rules: impl FnOnce(&Resources, bool) -> Vec<Diagnostic>) ->
         diagnostics.extend(broken);
     }
     let decoded = decoder.finish();
-    let notices = notices(&decoded, &sources);
+    let notices = notices(&decoded, &read.sources);
     let Decoded { resources, diagnostics: found, muddled, doubtful: half_understood, .. } = decoded;
     diagnostics.extend(found);
     diagnostics.extend(limits(&resources, diagnostics.is_empty()));
-    let judged = rules(&resources, !(doubtful || half_understood));
+    let named = if reads_files { credentials::named(&resources, &read.sources) } else { BTreeSet::new() };
+    read.files = std::mem::take(&mut read.files).exactly(named);
+    let hash = read.hash();
+    let Read { sources, files, .. } = read;
+    let mut judged = rules(&resources, !(doubtful || half_understood));
+    if reads_files {
+        judged.extend(credentials::check(&resources, Named { sources: &sources, files: &files }));
+    }
     diagnostics.extend(judged.into_iter().filter(|one| !is_muddled(one.place, &muddled)));
     diagnostics.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
     diagnostics.dedup();
     keep_inside(&mut diagnostics, &sources);
-    Loaded { sources, resources, diagnostics, notices, hash }
+    Loaded { sources, resources, diagnostics, notices, files, hash }
 }
 
 fn limits(resources: &Resources, understood: bool) -> Option<Diagnostic> {
@@ -194,8 +207,8 @@ spec:
 
     /// Loads, with rules that complain about every weight, about every rule and, if they may, about a reference.
     fn judged(texts: &[&str]) -> Vec<String> {
-        let read = Read { sources: sources(texts), problems: Vec::new() };
-        let loaded = check(read, |resources, references| {
+        let read = Read { sources: sources(texts), ..Read::default() };
+        let loaded = check(read, false, |resources, references| {
             let mut found = Vec::new();
             for rule in resources.virtual_services.iter().flat_map(|one| &one.spec.http) {
                 found.push(Diagnostic::error(Kind::Value, rule.place, "rule"));

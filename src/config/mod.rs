@@ -1,10 +1,13 @@
 //! What the operator wrote: reading it, checking it, saying what is wrong with it. Pure, but for `load`, which reads files.
 //! Nothing here knows how a request is served.
 
+pub mod credentials;
 mod decode;
+pub mod delegates;
 pub mod diagnostic;
 pub mod edit;
 mod files;
+pub mod gateways;
 pub mod load;
 pub mod names;
 mod path;
@@ -15,8 +18,10 @@ pub mod render;
 pub mod resource;
 pub mod services;
 pub mod settings;
+pub mod sticky;
 mod text;
+pub mod tls_terms;
 pub mod traffic;
 pub mod validate;
 pub mod value;
-mod yaml;
+pub(crate) mod yaml;

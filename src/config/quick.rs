@@ -163,7 +163,7 @@ mod tests {
             let text =
                 yaml(&upstreams(&[("v1", "127.0.0.1:8081"), ("2", second)]), &pairs(&[("2", 10), ("v1", 90)])).unwrap();
             let sources = vec![Source { path: "vs.yaml".into(), text: text.into() }];
-            let loaded = load(Read { sources, problems: Vec::new() }, &Settings::default());
+            let loaded = load(Read { sources, ..Read::default() }, &Settings::default());
             assert!(loaded.is_valid(), "{:?}", loaded.diagnostics);
             let route = &loaded.resources.virtual_services[0].spec.http[0].route;
             let weights: Vec<_> = route.iter().map(|entry| entry.weight.as_ref().unwrap().value).collect();

@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// Options that change what a configuration means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
     /// `--relative-weights`: weights are shares of their sum; otherwise they must sum to 100.
     pub relative_weights: bool,
@@ -31,7 +33,7 @@ impl Default for Settings {
 }
 
 /// An endpoint given on the command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExtraEndpoint {
     /// The host it belongs to, as a destination names it.
     pub host: String,

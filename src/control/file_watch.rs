@@ -115,6 +115,8 @@ struct Watch {
     publisher: Publisher,
     paths: Vec<PathBuf>,
     recursive: bool,
+    /// Certificate files that the configuration names.
+    named: Arc<Vec<PathBuf>>,
     pace: Pace,
     make: Make,
     reports: Reports,
@@ -139,6 +141,7 @@ impl Watch {
             Inputs::Text(_) => (Vec::new(), false),
         };
         Self {
+            named: publisher.named(),
             publisher,
             paths,
             recursive,
@@ -271,8 +274,9 @@ impl Watch {
     /// reports it.
     fn doubt_empty(&mut self, read: &Read) {
         let now = self.began.elapsed();
-        for source in read.sources.iter().filter(|source| source.text.is_empty()) {
-            match way::end(&source.path).filter(|end| self.ways.matter(end)) {
+        let sources = read.sources.iter().filter(|source| source.text.is_empty()).map(|source| source.path.as_path());
+        for path in sources.chain(read.files.blank()) {
+            match way::end(path).filter(|end| self.ways.matter(end)) {
                 Some(end) => self.settle.sign(&end, Sign::Unfinished, now),
                 None => self.settle.suspect(),
             }
@@ -308,6 +312,11 @@ impl Watch {
         self.renamed.clear();
         self.trigger = if more { Trigger::Watch } else { Trigger::Poll };
         self.noticed = more.then(Instant::now);
+        if self.named != self.publisher.named() {
+            // These were read before they were watched.
+            self.arm();
+            self.settle.suspect();
+        }
     }
 
     /// The regular look, with or without reading.
@@ -333,7 +342,7 @@ impl Watch {
     /// A new watcher, or none if there is none to be had.
     fn rebuild(&mut self) {
         self.watches = None;
-        self.ways = Ways::of(&self.paths, self.recursive);
+        self.ways = self.ways_now();
         if !self.paths.is_empty() {
             match Watches::new(self.make, self.reports.clone()) {
                 Ok(watches) => {
@@ -351,7 +360,7 @@ impl Watch {
     fn arm(&mut self) {
         const ROUNDS: usize = 4;
         for _ in 0..ROUNDS {
-            self.ways = Ways::of(&self.paths, self.recursive);
+            self.ways = self.ways_now();
             self.settle.retain(|path| self.ways.matter(path));
             let Some(watches) = &mut self.watches else { return };
             let new = watches.arm(&self.ways);
@@ -362,6 +371,11 @@ impl Watch {
                 self.settle.hold(self.began.elapsed());
             }
         }
+    }
+
+    fn ways_now(&mut self) -> Ways {
+        self.named = self.publisher.named();
+        Ways::of(&self.paths, self.recursive).and_to(&self.named)
     }
 
     /// Says whether every change can be seen, and once per reason why not.

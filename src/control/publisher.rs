@@ -3,10 +3,11 @@
 
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use crate::config::credentials::Files;
 use crate::config::diagnostic::{Diagnostic, Kind, Severity};
 use crate::config::load::{self, Loaded, Read, Source};
 use crate::config::render::{self, Entry};
@@ -71,6 +72,8 @@ struct Shared {
     writer: Mutex<Writer>,
     /// Apart from `writer`, so that asking never waits for a change under way.
     status: Mutex<Arc<Status>>,
+    /// The certificate files that the sources named when they were last understood: they are input, too.
+    named: Mutex<Arc<Vec<PathBuf>>>,
 }
 
 #[derive(Default)]
@@ -92,7 +95,8 @@ impl Publisher {
     /// A writer that has read nothing so far.
     pub fn new(inputs: Inputs, settings: Settings, metrics: Metrics, install: Install) -> Self {
         let status = Mutex::new(status::unread());
-        let shared = Shared { inputs, settings, metrics, install, writer: Mutex::default(), status };
+        let (writer, named) = (Mutex::default(), Mutex::default());
+        let shared = Shared { inputs, settings, metrics, install, writer, status, named };
         Self { shared: Arc::new(shared) }
     }
 
@@ -122,6 +126,11 @@ impl Publisher {
         self.status().on_disk.hash.clone()
     }
 
+    /// The certificate files that count as input, as far as is known.
+    pub(super) fn named(&self) -> Arc<Vec<PathBuf>> {
+        Arc::clone(&lock(&self.shared.named))
+    }
+
     /// Where the configuration comes from.
     pub fn inputs(&self) -> &Inputs {
         &self.shared.inputs
@@ -138,6 +147,16 @@ impl Publisher {
     }
 }
 
+/// What came of trying to put something in force.
+enum Attempt {
+    /// It is, with these warnings and weights.
+    InForce(Vec<Entry>, Weights),
+    /// It was already.
+    Same,
+    /// Everything that speaks against it.
+    Refused(Problems),
+}
+
 /// The right to change what is in force, for as long as it is held.
 pub(super) struct Turn<'a> {
     shared: &'a Shared,
@@ -147,13 +166,15 @@ pub(super) struct Turn<'a> {
 impl Turn<'_> {
     /// Reads all inputs and changes nothing.
     pub(super) fn read(&self) -> Read {
-        match &self.shared.inputs {
+        let read = match &self.shared.inputs {
             Inputs::Paths { paths, recursive } => load::read(paths, *recursive),
             Inputs::Text(text) => {
                 let source = Source { path: PathBuf::from("<command line>"), text: text.as_str().into() };
-                Read { sources: vec![source], problems: Vec::new() }
+                Read { sources: vec![source], ..Read::default() }
             }
-        }
+        };
+        let named = Arc::clone(&lock(&self.shared.named));
+        Read { files: Files::read(named.iter().cloned()), ..read }
     }
 
     /// Puts what was read in this turn in force, if it is new and valid. `started` is when the change was noticed.
@@ -163,15 +184,7 @@ impl Turn<'_> {
 
     fn change(&mut self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
         let hash = read.hash();
-        let writer = &mut *self.writer;
-        let outcome = if writer.active.as_ref().is_some_and(|active| active.hash == hash) {
-            if writer.rejected.take().is_some() {
-                tracing::info!(generation = writer.generation, "the configuration on disk is the one in force again");
-            }
-            Outcome::Unchanged { generation: writer.generation }
-        } else {
-            self.replace(read, hash)
-        };
+        let outcome = if self.is_active(&hash) { self.stay() } else { self.replace(read, hash) };
         *lock(&self.shared.status) = Arc::new(self.writer.status());
         if let Some(trigger) = trigger {
             self.shared.metrics.reloads().looked(outcome.result(), trigger, started.elapsed());
@@ -179,17 +192,30 @@ impl Turn<'_> {
         outcome
     }
 
-    /// Loads what is new and puts it in force, or keeps what is there.
-    fn replace(&mut self, read: Read, hash: String) -> Outcome {
+    fn is_active(&self, hash: &str) -> bool {
+        self.writer.active.as_ref().is_some_and(|active| active.hash == hash)
+    }
+
+    /// What was read is in force already.
+    fn stay(&mut self) -> Outcome {
+        let generation = self.writer.generation;
+        if self.writer.rejected.take().is_some() {
+            tracing::info!(generation, "the configuration on disk is the one in force again");
+        }
+        Outcome::Unchanged { generation }
+    }
+
+    /// Loads what is new and puts it in force, or keeps what is there. `hash` is that of what was read, as far as it went.
+    fn replace(&mut self, read: Read, mut hash: String) -> Outcome {
         let generation = self.writer.generation + 1;
         let sources: Vec<PathBuf> = read.sources.iter().map(|source| source.path.clone()).collect();
         // A mistake of this program in reading one file must not end a proxy that serves another.
-        let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation)));
+        let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation, &mut hash)));
         let missing = self.missing();
-        let rejected = |(problems, text)| Rejection { hash: hash.clone(), missing, problems, text };
+        let rejected = |hash, (problems, text)| Rejection { hash, missing, problems, text };
         let writer = &mut *self.writer;
         match attempt {
-            Ok(Ok((warnings, weights))) => {
+            Ok(Attempt::InForce(warnings, weights)) => {
                 let changed = writer.active.as_ref().map(|before| changes::between(&before.weights, &weights));
                 let changed = changed.filter(|changed| !changed.is_empty());
                 writer.generation = generation;
@@ -200,14 +226,20 @@ impl Turn<'_> {
                 writer.active = Some(Active { hash, since: status::now(), sources, warnings, weights });
                 Outcome::Applied { generation }
             }
-            Ok(Err(problems)) => writer.reject(rejected(problems)),
-            Err(_) => writer.reject(rejected(mistake())),
+            Ok(Attempt::Same) => self.stay(),
+            Ok(Attempt::Refused(problems)) => writer.reject(rejected(hash, problems)),
+            Err(_) => writer.reject(rejected(hash, mistake())),
         }
     }
 
-    /// The warnings and the weights of what is in force now, or everything that speaks against it.
-    fn attempt(&self, read: Read, generation: u64) -> Result<(Vec<Entry>, Weights), Problems> {
+    /// Understands what was read, with the files that it names, and puts it in force. `hash` becomes that of all of it.
+    fn attempt(&self, read: Read, generation: u64, hash: &mut String) -> Attempt {
         let mut loaded = load::load(read, &self.shared.settings);
+        *lock(&self.shared.named) = Arc::new(loaded.files.paths().map(Path::to_owned).collect());
+        hash.clone_from(&loaded.hash);
+        if self.is_active(hash) {
+            return Attempt::Same;
+        }
         let installed = loaded.is_valid() && {
             let refused = (self.shared.install)(&loaded, generation).err();
             let installed = refused.is_none();
@@ -216,13 +248,13 @@ impl Turn<'_> {
         };
         let (entries, text) = (render::entries(&loaded), render::text(&loaded, false));
         if !installed {
-            return Err((entries, text));
+            return Attempt::Refused((entries, text));
         }
         loaded.notices.iter().for_each(|notice| tracing::info!("{notice}"));
         if !entries.is_empty() {
             tracing::warn!("the configuration has warnings:\n{}", text.trim_end());
         }
-        Ok((entries, changes::weights(&loaded.resources)))
+        Attempt::InForce(entries, changes::weights(&loaded.resources))
     }
 
     fn missing(&self) -> bool {

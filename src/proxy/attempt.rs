@@ -1,27 +1,38 @@
 //! Getting one request answered by its destination: pick an endpoint, take or open a connection, send, and try again where
-//! that is safe.
+//! that is safe. What calls for another try is in [`retry`](super::retry); every try, wanted or free, is charged to the
+//! budget of the destination's version, and stays in the destination that was drawn.
 //!
-//! A request is sent again only if no byte of an answer was seen and either it was never written (any method), or it is
-//! idempotent, has no body, and met a kept-alive connection that the endpoint was just closing. POST is never sent twice.
+//! Free, once: a request that is idempotent, has no body, and met a kept-alive connection that the endpoint was just closing.
 
+use std::future::Future;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
+use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{Method, Request, Response};
+use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::failure::Failure;
 use super::headers;
+use super::record::Record;
+use super::retry::Rules;
 use super::worker::Worker;
-use crate::routing::{RetryOn, RetryPolicy};
 use crate::snapshot::Destination;
-use crate::telemetry::AttemptResult;
-use crate::upstream::{ConnectError, Connection, Endpoint, Lease, RequestBody};
+use crate::telemetry::{AttemptResult, Flag};
+use crate::upstream::{
+    ConnectError, Connection, Endpoint, Exchange, Lease, Outcome, Permit, Recording, RequestBody, UploadProgress,
+};
 
-/// The longest pause before another try, as a multiple of the policy's backoff (Envoy's default).
-const LONGEST_BACKOFF: u32 = 10;
+/// Tells the application which try this is, from the second on.
+static ATTEMPT: HeaderName = HeaderName::from_static("x-serin-attempt");
+
+/// The most that is read of an answer that is not wanted, in bytes, so that its connection can be used again.
+const DRAINED: u64 = 64 * 1024;
 
 /// An answer whose body is still to come, with what has to be held until then.
 #[derive(Debug)]
@@ -39,41 +50,101 @@ pub(super) struct Answer {
 pub(super) struct Attempts<'r> {
     worker: &'r Worker,
     destination: &'r Destination,
-    retry: &'r RetryPolicy,
+    rules: Rules<'r>,
+    record: &'r mut Record,
     tried: Vec<Arc<Endpoint>>,
     retries: u32,
+    /// Held while a retry is under way.
+    permit: Option<Permit>,
+    may_repeat: bool,
     stale_retry_used: bool,
 }
 
 enum Step {
     Answered(Box<Answer>),
+    /// Sent again at once.
     Again(Box<Parts>, RequestBody),
+    /// Sent again after a pause.
+    Later(Box<Later>),
     Failed(Failure),
+}
+
+/// Another try, and what is to be done in the pause before it.
+struct Later {
+    parts: Box<Parts>,
+    body: RequestBody,
+    pause: Duration,
+    /// An answer that is not wanted: what is left of it has the time of the pause.
+    unwanted: Option<Answer>,
+}
+
+/// One attempt that has ended.
+struct Try {
+    lease: Lease,
+    connection: Connection,
+    /// Whether the connection had served a request before.
+    reused: bool,
+    spare: Option<Spare>,
+    started: Instant,
+}
+
+/// What a request is made from again after it was written.
+struct Spare {
+    parts: Box<Parts>,
+    /// None if it has no body.
+    recording: Option<Arc<Recording>>,
+    /// Whether it may be sent again for nothing, should the connection turn out to be closed.
+    free: bool,
 }
 
 impl<'r> Attempts<'r> {
     /// No attempt was made yet.
-    pub(super) fn new(worker: &'r Worker, destination: &'r Destination, retry: &'r RetryPolicy) -> Self {
-        Self { worker, destination, retry, tried: Vec::new(), retries: 0, stale_retry_used: false }
+    pub(super) fn new(
+        worker: &'r Worker,
+        destination: &'r Destination,
+        rules: Rules<'r>,
+        record: &'r mut Record,
+    ) -> Self {
+        let may_repeat = rules.may_repeat();
+        let (tried, retries, permit, stale_retry_used) = (Vec::new(), 0, None, false);
+        Self { worker, destination, rules, record, tried, retries, permit, may_repeat, stale_retry_used }
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
-    pub(super) async fn run(mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
+    pub(super) async fn run(&mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
+        if self.may_repeat {
+            body = body.recorded();
+            body.recording().into_iter().for_each(|recording| recording.keep());
+        }
         loop {
-            let (lease, connection, reused) = self.connect().await?;
-            match self.send(lease, connection, reused, parts, body).await {
+            let (lease, mut connection, reused) = self.connect(&parts.headers).await?;
+            let (request, spare, mut limit) = self.prepare(reused, parts, body);
+            let started = Instant::now();
+            let outcome = {
+                // Polled in place: each layer of futures would hold it once more.
+                let mut exchange = pin!(connection.send(request));
+                std::future::poll_fn(|cx| match (exchange.as_mut().poll(cx), &mut limit) {
+                    (Poll::Ready(outcome), _) => Poll::Ready(Some(outcome)),
+                    (Poll::Pending, Some(limit)) => limit.as_mut().poll(cx).map(|()| None),
+                    (Poll::Pending, None) => Poll::Pending,
+                })
+                .await
+            };
+            let tried = Try { lease, connection, reused, spare, started };
+            match self.judge(outcome, tried) {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
+                Step::Later(later) => (parts, body) = Box::pin(self.wait(later)).await,
                 Step::Failed(failure) => return Err(failure),
             }
         }
     }
 
     /// An endpoint and a connection to it; `true` if it has served a request before.
-    async fn connect(&mut self) -> Result<(Lease, Connection, bool), Failure> {
+    async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection, bool), Failure> {
         let cluster = &self.destination.cluster;
-        let policy = cluster.policy();
         loop {
+            self.record.attempting = true;
             let lease = match cluster.pick(self.worker.draw(), &self.tried) {
                 Ok(lease) => lease,
                 Err(none) => {
@@ -81,14 +152,9 @@ impl<'r> Attempts<'r> {
                     return Err(none.into());
                 }
             };
-            while let Some(mut connection) = lease.endpoint().pool(self.worker.index()).take(policy.idle_timeout) {
-                if connection.ready().await.is_ok() {
-                    return Ok((lease, connection, true));
-                }
-            }
-            // Boxed, as is the pause below: rare, and large beside what a request on a kept connection needs.
-            match Box::pin(lease.endpoint().connect(policy.connect_timeout)).await {
-                Ok(connection) => return Ok((lease, connection, false)),
+            // Rare paths are boxed: they are large beside what a request on a kept connection needs.
+            match cluster.connection(&lease, self.worker.index(), headers).await {
+                Ok((connection, reused)) => return Ok((lease, connection, reused)),
                 Err(error) => Box::pin(self.connect_failed(&lease, error)).await?,
             }
         }
@@ -96,86 +162,231 @@ impl<'r> Attempts<'r> {
 
     async fn connect_failed(&mut self, lease: &Lease, error: ConnectError) -> Result<(), Failure> {
         let endpoint = lease.endpoint();
-        let exhausted = matches!(error, ConnectError::Exhausted(_));
+        let hopeless = !error.blames_endpoint();
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
         self.count(AttemptResult::Failed(failure.flag()));
-        if exhausted || self.retries >= self.retry.retries || !self.retry.on.contains(RetryOn::CONNECT_FAILURE) {
+        if hopeless || !self.rules.repeats_unconnected() || !self.take_retry() {
             return Err(failure);
         }
-        self.retries += 1;
         let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried.len() + 1;
-        if self.retry.other_endpoint {
-            self.tried.push(Arc::clone(endpoint));
-        }
+        self.avoid(endpoint);
         if !untried {
-            sleep(self.backoff()).await;
+            sleep(self.pause()).await;
         }
         Ok(())
     }
 
-    /// A random pause of up to backoff · (2ⁿ − 1), as Envoy makes it before the n-th retry.
-    fn backoff(&self) -> Duration {
-        let longest = self.retry.backoff * ((1 << self.retries.min(16)) - 1).min(LONGEST_BACKOFF);
-        longest.mul_f64(self.worker.draw() as f64 / u64::MAX as f64)
+    /// The request of the next try, what the one after it would be made from, and the limit of the policy.
+    fn prepare(
+        &self,
+        reused: bool,
+        mut parts: Box<Parts>,
+        body: RequestBody,
+    ) -> (Request<RequestBody>, Option<Spare>, Option<Pin<Box<impl Future<Output = ()> + use<>>>>) {
+        if self.record.attempts > 0 {
+            parts.headers.insert(&ATTEMPT, HeaderValue::from(self.record.attempts + 1));
+        }
+        let spare = self.spare(reused, &parts, &body);
+        let limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
+        (Request::from_parts(*parts, body), spare, limit)
     }
 
-    async fn send(
-        &mut self,
-        lease: Lease,
-        mut connection: Connection,
-        reused: bool,
-        parts: Box<Parts>,
-        body: RequestBody,
-    ) -> Step {
-        let may_repeat = reused && !self.stale_retry_used && is_idempotent(&parts.method);
-        let spare = (may_repeat && matches!(body, RequestBody::Empty)).then(|| parts.clone());
-        let sent = Instant::now();
-        match connection.try_send_request(Request::from_parts(*parts, body)).await {
-            Ok(mut response) => {
+    /// What follows from how a try went; without an outcome it took too long.
+    fn judge(&mut self, outcome: Option<Exchange>, tried: Try) -> Step {
+        let Try { lease, connection, reused, spare, started } = tried;
+        match outcome {
+            Some(Ok(mut response)) => {
                 if !headers::settle_framing(response.headers_mut()) {
                     self.count(AttemptResult::Failed(Failure::Protocol.flag()));
                     return Step::Failed(Failure::Protocol);
                 }
-                let shard = self.worker.shard();
                 let metrics = self.destination.metrics.destination();
-                metrics.upstream_duration(shard, sent.elapsed());
+                metrics.upstream_duration(self.worker.shard(), started.elapsed());
                 self.count(AttemptResult::Status(response.status().as_u16()));
-                let connection = self.destination.cluster.policy().keep_alive.then_some(connection);
-                Step::Answered(Box::new(Answer { response, lease, connection }))
+                lease.report(|| Outcome::of_answer(response.status(), response.headers()));
+                let connection = self.destination.cluster.keep(connection);
+                self.answered(Box::new(Answer { response, lease, connection }), spare)
             }
-            Err(mut error) => {
+            Some(Err(mut error)) => {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()));
-                if let Some(request) = unwritten {
-                    // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
-                    if !reused {
-                        if self.retries >= self.retry.retries {
-                            return Step::Failed(failure);
-                        }
-                        self.retries += 1;
-                    }
-                    let (parts, body) = request.into_parts();
-                    return Step::Again(Box::new(parts), body);
+                if !reused {
+                    // A kept-alive connection that was just closed says nothing about the endpoint.
+                    lease.report(|| Outcome::Failed);
                 }
-                match spare {
-                    Some(parts) if matches!(failure, Failure::Closed | Failure::Reset) => {
-                        self.stale_retry_used = true;
-                        Step::Again(parts, RequestBody::Empty)
-                    }
-                    _ => Step::Failed(failure),
+                match unwritten {
+                    Some(request) => self.unwritten(request, reused, failure),
+                    None => self.unanswered(failure, &lease, spare),
                 }
+            }
+            None => {
+                self.count(AttemptResult::Failed(Failure::Timeout.flag()));
+                lease.report(|| Outcome::Failed);
+                self.unanswered(Failure::Timeout, &lease, spare)
             }
         }
     }
 
-    fn count(&self, result: AttemptResult) {
+    fn spare(&self, reused: bool, parts: &Parts, body: &RequestBody) -> Option<Spare> {
+        let empty = matches!(body, RequestBody::Empty);
+        let free = reused && empty && !self.stale_retry_used && self.rules.is_idempotent();
+        let kept = self.may_repeat && (empty || body.recording().is_some());
+        (free || kept).then(|| Spare { parts: Box::new(parts.clone()), recording: body.recording().cloned(), free })
+    }
+
+    /// An answer came: the one to give, unless it calls for another try and there is one left.
+    fn answered(&mut self, answer: Box<Answer>, spare: Option<Spare>) -> Step {
+        let Some(spare) = spare.filter(|_| self.may_repeat) else { return Step::Answered(answer) };
+        if !self.rules.repeats_answered(&answer.response) || !spare.is_kept() || !self.take_retry() {
+            spare.release();
+            return Step::Answered(answer);
+        }
+        self.avoid(answer.lease.endpoint());
+        let mut unwanted = *answer;
+        if !spare.is_sent() {
+            unwanted.connection = None;
+        }
+        self.later(spare, Some(unwanted), Failure::Closed)
+    }
+
+    /// The request was written, at least in part, and there will be no answer.
+    fn unanswered(&mut self, failure: Failure, lease: &Lease, spare: Option<Spare>) -> Step {
+        let Some(spare) = spare.filter(Spare::is_kept) else { return Step::Failed(failure) };
+        if spare.free && matches!(failure, Failure::Closed | Failure::Reset) {
+            self.stale_retry_used = true;
+            return if self.charge() { Step::Again(spare.parts, RequestBody::Empty) } else { Step::Failed(failure) };
+        }
+        let broken = matches!(failure, Failure::Closed | Failure::Reset | Failure::Protocol | Failure::Timeout);
+        if !broken || !self.may_repeat || !self.rules.repeats_unanswered() || !self.take_retry() {
+            return Step::Failed(failure);
+        }
+        self.avoid(lease.endpoint());
+        self.later(spare, None, failure)
+    }
+
+    fn later(&self, spare: Spare, unwanted: Option<Answer>, failure: Failure) -> Step {
+        let pause = self.pause();
+        match spare.body() {
+            Some(body) => Step::Later(Box::new(Later { parts: spare.parts, body, pause, unwanted })),
+            None => Step::Failed(failure),
+        }
+    }
+
+    async fn wait(&self, later: Box<Later>) -> (Box<Parts>, RequestBody) {
+        let Later { parts, body, pause, unwanted } = *later;
+        let until = Instant::now() + pause;
+        if let Some(Answer { response, lease, connection: Some(connection) }) = unwanted
+            && timeout(pause, drain(response.into_body())).await == Ok(true)
+        {
+            lease.endpoint().pool(self.worker.index()).put(connection, Instant::now());
+        }
+        sleep_until(until).await;
+        (parts, body)
+    }
+
+    /// The request never left: whatever it is, it can be sent again.
+    fn unwritten(&mut self, request: Request<RequestBody>, reused: bool, failure: Failure) -> Step {
+        // Not on a fresh connection for ever: each of those that breaks at once costs a retry.
+        let allowed = if reused { self.charge() } else { self.take_retry() };
+        if !allowed {
+            return Step::Failed(failure);
+        }
+        let (parts, body) = request.into_parts();
+        Step::Again(Box::new(parts), body)
+    }
+
+    /// One retry of those that the policy gives to each request, if there is one left.
+    fn take_retry(&mut self) -> bool {
+        let most = self.rules.policy().retries;
+        if self.retries >= most {
+            if most > 0 {
+                self.record.flags.insert(Flag::URX);
+            }
+            return false;
+        }
+        let allowed = self.charge();
+        self.retries += u32::from(allowed);
+        allowed
+    }
+
+    /// Charges another attempt to the budget of the version, and to what its cluster may have under way.
+    fn charge(&mut self) -> bool {
+        let metrics = self.destination.metrics.destination();
+        // The place of the last retry is free again.
+        self.permit = None;
+        let Ok(permit) = self.destination.cluster.admit_retry() else {
+            self.record.flags.insert(Flag::UO);
+            return false;
+        };
+        self.permit = permit;
+        let allowed = self.destination.budget.withdraw(metrics.attempts_made(), Instant::now());
+        if !allowed {
+            metrics.retry_refused(self.worker.shard());
+            self.record.flags.insert(Flag::UO);
+        }
+        allowed
+    }
+
+    /// The next attempts pass over an endpoint while there are others.
+    fn avoid(&mut self, endpoint: &Arc<Endpoint>) {
+        if self.rules.policy().other_endpoint {
+            self.tried.push(Arc::clone(endpoint));
+        }
+    }
+
+    fn pause(&self) -> Duration {
+        self.rules.pause(self.retries, self.worker.draw())
+    }
+
+    fn count(&mut self, result: AttemptResult) {
+        self.record.attempting = false;
+        self.record.attempts += 1;
         self.destination.metrics.destination().attempt(self.worker.shard(), result);
     }
 }
 
-/// RFC 9110 §9.2.2.
-fn is_idempotent(method: &Method) -> bool {
-    [Method::GET, Method::HEAD, Method::OPTIONS, Method::PUT, Method::DELETE, Method::TRACE].contains(method)
+impl Spare {
+    fn is_kept(&self) -> bool {
+        self.recording.as_ref().is_none_or(|recording| recording.is_kept())
+    }
+
+    fn release(&self) {
+        self.recording.iter().for_each(|recording| recording.release());
+    }
+
+    fn is_sent(&self) -> bool {
+        self.recording.as_ref().is_none_or(|recording| recording.is_passed_on())
+    }
+
+    fn body(&self) -> Option<RequestBody> {
+        match &self.recording {
+            None => Some(RequestBody::Empty),
+            Some(recording) => recording.replay().map(RequestBody::Recorded),
+        }
+    }
+}
+
+/// Returns when `limit` has passed since the request was complete: a slow client does not use up the time of a try.
+async fn passed(limit: Duration, upload: Option<Arc<UploadProgress>>) {
+    if let Some(upload) = upload {
+        while !upload.is_finished() {
+            sleep(limit / 16).await;
+        }
+    }
+    sleep(limit).await;
+}
+
+/// Reads an answer that is not wanted. Whether it came to its end.
+async fn drain(mut answer: Incoming) -> bool {
+    let mut read = 0;
+    while let Some(frame) = answer.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > DRAINED {
+            return false;
+        }
+    }
+    true
 }

@@ -28,6 +28,9 @@ pub(super) enum BodyError {
     /// The route's timeout is over.
     #[error("upstream request timeout")]
     Timeout,
+    /// The endpoint sends nothing more.
+    #[error("nothing was received for too long")]
+    Stalled,
 }
 
 /// What a client gets as the body of an answer.
@@ -51,6 +54,8 @@ pub(super) struct Exchange {
     pub connection: Option<Connection>,
     /// When the route's timeout is over.
     pub deadline: Option<Instant>,
+    /// How long the endpoint may send nothing, where nobody else watches that.
+    pub idle: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -58,6 +63,7 @@ struct UpstreamBody {
     incoming: Incoming,
     exchange: Option<Exchange>,
     timer: Option<Pin<Box<Sleep>>>,
+    idle: Option<(Duration, Pin<Box<Sleep>>)>,
 }
 
 impl ResponseBody {
@@ -69,7 +75,8 @@ impl ResponseBody {
     /// A body from upstream.
     pub(super) fn upstream(incoming: Incoming, exchange: Exchange) -> Self {
         let timer = exchange.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let mut body = UpstreamBody { incoming, exchange: Some(exchange), timer };
+        let idle = exchange.idle.map(|limit| (limit, Box::pin(tokio::time::sleep(limit))));
+        let mut body = UpstreamBody { incoming, exchange: Some(exchange), timer, idle };
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -118,7 +125,16 @@ impl UpstreamBody {
             self.give_up(Flag::UT);
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
-        let frame = match ready!(Pin::new(&mut self.incoming).poll_frame(cx)) {
+        let polled = Pin::new(&mut self.incoming).poll_frame(cx);
+        if let Some((limit, idle)) = &mut self.idle {
+            if polled.is_ready() {
+                idle.as_mut().reset(Instant::now() + *limit);
+            } else if self.exchange.is_some() && idle.as_mut().poll(cx).is_ready() {
+                self.give_up(Flag::SI);
+                return Poll::Ready(Some(Err(BodyError::Stalled)));
+            }
+        }
+        let frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 self.give_up(Failure::from_exchange(&error).flag());
@@ -154,7 +170,7 @@ impl UpstreamBody {
 
     fn give_up(&mut self, flag: Flag) {
         if let Some(Exchange { mut record, .. }) = self.exchange.take() {
-            record.flag = Some(flag);
+            record.flags.insert(flag);
             record.finish(Instant::now());
         }
     }

@@ -17,8 +17,9 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use super::handler::Client;
-use super::io::{ClientIo, Protocol};
+use super::io::{ClientIo, Protocol, Stream};
 use super::listener::Bound;
+use super::tls::TlsServers;
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 
@@ -41,26 +42,66 @@ const PING_TIMEOUT: Duration = Duration::from_secs(20);
 const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r\ncontent-type: text/plain\r\n\
 content-length: 44\r\nconnection: close\r\n\r\n408 the request did not arrive in time (SI)\n";
 
-/// Serves a connection until it ends.
-pub(super) async fn serve(worker: Arc<Worker>, bound: Bound, stream: TcpStream, peer: SocketAddr) {
-    let state = Arc::new(ConnectionState::accepted());
-    worker.watch().add(&state);
-    let mut io = ClientIo::new(stream, Arc::clone(&state));
-    let protocol = match until_expired(&state, io.detect()).await {
-        Ok(Ok(Some(protocol))) => protocol,
-        Ok(Ok(None) | Err(_)) => return,
-        Err(Expired::Head) if io.has_read() => return refuse_head(io).await,
-        Err(_) => return,
-    };
-    let client =
-        Arc::new(Client { state, address: peer_value(peer), port: bound.port, scheme: bound.scheme.name(), worker });
-    match protocol {
-        Protocol::Http1 => serve_http1(client, io).await,
-        Protocol::Http2 => serve_http2(client, io).await,
+/// A connection that was just accepted.
+pub(super) struct Arrival {
+    /// By whom.
+    pub worker: Arc<Worker>,
+    /// Its state, watched already.
+    pub state: Arc<ConnectionState>,
+    /// Where.
+    pub bound: Bound,
+    /// From whom.
+    pub peer: SocketAddr,
+}
+
+impl Arrival {
+    fn client(self) -> Arc<Client> {
+        let Self { worker, state, bound, peer } = self;
+        Arc::new(Client {
+            state,
+            peer,
+            address: peer_value(peer),
+            port: bound.port,
+            scheme: bound.scheme.name(),
+            worker,
+        })
     }
 }
 
-async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
+/// Serves a plain connection until it ends.
+pub(super) async fn serve(arrival: Arrival, stream: TcpStream) {
+    serve_stream(arrival, stream, None).await;
+}
+
+/// Serves a connection within TLS until it ends. The handshake has the time of the first request's head.
+pub(super) async fn serve_tls(arrival: Arrival, stream: TcpStream, servers: Arc<TlsServers>) {
+    let handshake = until_expired(&arrival.state, servers.accept(stream)).await;
+    drop(servers);
+    match handshake {
+        Ok(Ok((stream, protocol))) => serve_stream(arrival, stream, protocol).await,
+        Ok(Err(error)) => tracing::debug!(peer = %arrival.peer, %error, "no TLS handshake"),
+        Err(_) => {}
+    }
+}
+
+async fn serve_stream<S: Stream>(arrival: Arrival, stream: S, protocol: Option<Protocol>) {
+    let mut io = ClientIo::new(stream, Arc::clone(&arrival.state));
+    let protocol = match protocol {
+        Some(protocol) => protocol,
+        None => match until_expired(&arrival.state, io.detect()).await {
+            Ok(Ok(Some(protocol))) => protocol,
+            Ok(Ok(None) | Err(_)) => return,
+            Err(Expired::Head) if io.has_read() => return refuse_head(&arrival.worker, io).await,
+            Err(_) => return,
+        },
+    };
+    match protocol {
+        Protocol::Http1 => serve_http1(arrival.client(), io).await,
+        Protocol::Http2 => serve_http2(arrival.client(), io).await,
+    }
+}
+
+async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
     let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
     let service = service_fn(move |request| {
         let client = Arc::clone(&client);
@@ -83,6 +124,12 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
             Poll::Pending if state.is_answering() => Poll::Ready(Err(Expired::Stalled)),
             Poll::Pending => Poll::Pending,
         },
+        // A request may have come in the same moment: then it is served.
+        Some(Expired::Idle) => match Pin::new(&mut server).poll(cx) {
+            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
+            Poll::Pending if state.carries_on() => Poll::Pending,
+            Poll::Pending => Poll::Ready(Err(Expired::Idle)),
+        },
         Some(why) => Poll::Ready(Err(why)),
         None => Pin::new(&mut server).poll(cx).map(Ok),
     })
@@ -96,14 +143,14 @@ async fn serve_http1(client: Arc<Client>, io: ClientIo<TcpStream>) {
         }
         Err(Expired::Head) => {
             if let Some(parts) = server.into_parts() {
-                refuse_head(parts.io.into_inner()).await;
+                refuse_head(&worker, parts.io.into_inner()).await;
             }
         }
         Ok(_) | Err(_) => {}
     }
 }
 
-async fn serve_http2(client: Arc<Client>, io: ClientIo<TcpStream>) {
+async fn serve_http2<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
     let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
     state.speaks_http2();
     let service = service_fn(move |request| {
@@ -125,7 +172,7 @@ async fn serve_http2(client: Arc<Client>, io: ClientIo<TcpStream>) {
     // An error here is the client's: the connection is gone, and each of its requests was recorded by its own record.
     let _ = poll_fn(|cx| {
         let expired = state.poll_expired(cx.waker());
-        if !told && (worker.is_draining() || expired.is_some()) {
+        if !told && (worker.is_draining() || state.is_leaving() || expired.is_some()) {
             told = true;
             Pin::new(&mut server).graceful_shutdown();
         }
@@ -148,7 +195,8 @@ pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Futu
 }
 
 /// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
-async fn refuse_head(mut io: ClientIo<TcpStream>) {
+async fn refuse_head<S: Stream>(worker: &Worker, mut io: ClientIo<S>) {
+    worker.count_slow();
     if io.write_all(HEAD_TIMEOUT).await.is_ok() {
         let _ = io.shutdown().await;
     }

@@ -7,7 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::telemetry::Flag;
-use crate::upstream::{ConnectError, NoHealthyUpstream};
+use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -33,9 +33,12 @@ pub enum Failure {
     /// The destination has no endpoint.
     #[error("no healthy endpoint")]
     NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// The destination has as much to do as its limits allow.
+    #[error("too many requests or connections at once")]
+    Overloaded(#[from] Overloaded),
     /// No connection to the endpoint.
     #[error("cannot connect to the endpoint")]
-    Connect(#[from] ConnectError),
+    Connect(ConnectError),
     /// The endpoint closed the connection before it answered.
     #[error("the endpoint closed the connection before it answered")]
     Closed,
@@ -54,9 +57,12 @@ pub enum Failure {
     /// The client stopped sending its body.
     #[error("the request body did not arrive in time")]
     BodyTimeout,
-    /// The client's body ended early or broke the protocol.
+    /// The client's body broke the protocol.
     #[error("the request body is incomplete")]
     BodyBroken,
+    /// The client's connection ended before its body did.
+    #[error("the client went away")]
+    ClientGone,
 }
 
 impl Failure {
@@ -65,9 +71,13 @@ impl Failure {
         if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
             return Self::Protocol;
         }
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        // The request's body comes from the client, and so do its errors.
+        let of_body = error.is_user() || error.is_body_write_aborted();
         match io_kind(error) {
-            Some(io::ErrorKind::ConnectionReset) => Self::Reset,
-            _ if error.is_user() || error.is_body_write_aborted() => Self::BodyBroken,
+            Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) if of_body => Self::ClientGone,
+            _ if of_body => Self::BodyBroken,
+            Some(ConnectionReset) => Self::Reset,
             _ => Self::Closed,
         }
     }
@@ -75,12 +85,12 @@ impl Failure {
     /// The status of the reply.
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::BadRequest(_) | Self::BodyBroken => StatusCode::BAD_REQUEST,
+            Self::BadRequest(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoHealthyUpstream(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
+            Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Protocol => StatusCode::BAD_GATEWAY,
@@ -97,8 +107,10 @@ impl Failure {
             | Self::UnknownCoding
             | Self::MethodRefused
             | Self::BodyBroken => Flag::DPE,
+            Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
+            Self::Overloaded(_) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -111,15 +123,19 @@ impl Failure {
     /// The error token of `proxy-status` (RFC 9209 §2.3).
     pub fn proxy_status(&self) -> &'static str {
         match self {
-            Self::BadRequest(_) | Self::TargetTooLong | Self::UnknownCoding | Self::BodyBroken | Self::BodyTimeout => {
-                "http_request_error"
-            }
+            Self::BadRequest(_)
+            | Self::TargetTooLong
+            | Self::UnknownCoding
+            | Self::BodyBroken
+            | Self::ClientGone
+            | Self::BodyTimeout => "http_request_error",
             Self::MethodRefused => "http_request_denied",
             Self::NoHost | Self::NoRule => "destination_not_found",
             Self::NoHealthyUpstream(_) => "destination_unavailable",
             Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
             Self::Connect(ConnectError::Unresolved) => "dns_error",
-            Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
             Self::Connect(_) => "connection_refused",
             Self::Closed | Self::Reset => "connection_terminated",
             Self::Protocol => "http_protocol_error",
@@ -147,8 +163,27 @@ impl Failure {
                 | Self::MethodRefused
                 | Self::BodyTimeout
                 | Self::BodyBroken
+                | Self::ClientGone
                 | Self::Stalled
         )
+    }
+}
+
+impl From<Unavailable> for Failure {
+    fn from(unavailable: Unavailable) -> Self {
+        match unavailable {
+            Unavailable::NoHealthyUpstream(none) => Self::NoHealthyUpstream(none),
+            Unavailable::Overloaded(overloaded) => Self::Overloaded(overloaded),
+        }
+    }
+}
+
+impl From<ConnectError> for Failure {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Overloaded(overloaded) => Self::Overloaded(overloaded),
+            error => Self::Connect(error),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 
 use super::watch::ConnectionState;
 use crate::upstream::gather::poll_write_gathered;
@@ -16,11 +17,31 @@ use crate::upstream::gather::poll_write_gathered;
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// A client's stream, plain or within TLS.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
+    /// What it runs on.
+    fn socket(&self) -> &TcpStream;
+}
+
+impl Stream for TcpStream {
+    fn socket(&self) -> &TcpStream {
+        self
+    }
+}
+
+impl Stream for TlsStream<TcpStream> {
+    fn socket(&self) -> &TcpStream {
+        self.get_ref().0
+    }
+}
+
 /// A client's stream with its state.
 #[derive(Debug)]
 pub(super) struct ClientIo<S> {
     stream: S,
     ahead: BytesMut,
+    /// Whether the last flush found the socket full.
+    flushing: bool,
     state: Arc<ConnectionState>,
 }
 
@@ -36,7 +57,7 @@ pub(super) enum Protocol {
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Wraps a stream.
     pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self { stream, ahead: BytesMut::new(), state }
+        Self { stream, ahead: BytesMut::new(), flushing: false, state }
     }
 
     /// Whether anything arrived that was not taken yet.
@@ -50,6 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
             if self.stream.read_buf(&mut self.ahead).await? == 0 {
                 return Ok((!self.ahead.is_empty()).then_some(Protocol::Http1));
             }
+            self.state.read();
             let known = self.ahead.len().min(PREFACE.len());
             if self.ahead[..known] != PREFACE[..known] {
                 return Ok(Some(Protocol::Http1));
@@ -61,11 +83,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     }
 }
 
-impl ClientIo<TcpStream> {
+impl<S: Stream> ClientIo<S> {
     /// Tears the connection off. To a client of HTTP/1.0 an orderly end would mean that the answer is complete.
     pub(super) fn reset(self) {
         // Failing, it ends in order: that is what would have happened anyway.
-        let _ = self.stream.set_zero_linger();
+        let _ = self.stream.socket().set_zero_linger();
     }
 }
 
@@ -111,7 +133,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let polled = Pin::new(&mut self.stream).poll_flush(cx);
+        // TLS takes a write before the socket does.
+        if polled.is_pending() || self.flushing {
+            self.flushing = polled.is_pending();
+            self.state.wrote(self.flushing);
+        }
+        polled
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

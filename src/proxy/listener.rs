@@ -1,16 +1,21 @@
-//! Accepting connections: one socket per address and worker (`SO_REUSEPORT`), so that workers share nothing.
+//! Accepting connections: one socket per address and worker (`SO_REUSEPORT`), so that workers share nothing. Listeners come
+//! and go while the others serve.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::connection;
+use super::connection::{self, Arrival};
+use super::tls::TlsServers;
+use super::watch::ConnectionState;
 use super::worker::Worker;
 
 /// Connections that may wait to be accepted.
@@ -25,6 +30,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 pub enum Scheme {
     /// Plain HTTP.
     Http,
+    /// HTTP within TLS.
+    Https,
 }
 
 impl Scheme {
@@ -32,6 +39,7 @@ impl Scheme {
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
+            Self::Https => "https",
         }
     }
 }
@@ -47,6 +55,77 @@ pub struct Bound {
     pub scheme: Scheme,
 }
 
+/// A listener of this process: one for all workers.
+#[derive(Debug)]
+pub struct Listener {
+    /// Tells its connections from those of others.
+    id: u64,
+    bound: Bound,
+    /// Those of a handshake that begins now; none for plain HTTP.
+    tls: Option<ArcSwap<TlsServers>>,
+    closed: AtomicBool,
+    closing: Notify,
+}
+
+/// One worker's socket of a listener.
+#[derive(Debug)]
+pub struct Opened {
+    /// The listener.
+    pub listener: Arc<Listener>,
+    /// The socket, bound and listening.
+    pub socket: StdListener,
+}
+
+impl Listener {
+    /// A listener of plain HTTP, or with servers one of HTTPS.
+    pub fn new(local: SocketAddr, port: u16, tls: Option<TlsServers>) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let scheme = if tls.is_some() { Scheme::Https } else { Scheme::Http };
+        Self {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            bound: Bound { local, port, scheme },
+            tls: tls.map(ArcSwap::from_pointee),
+            closed: AtomicBool::new(false),
+            closing: Notify::new(),
+        }
+    }
+
+    /// Where it is.
+    pub fn bound(&self) -> Bound {
+        self.bound
+    }
+
+    /// The servers of its next handshake.
+    pub fn tls(&self) -> Option<Arc<TlsServers>> {
+        self.tls.as_ref().map(ArcSwap::load_full)
+    }
+
+    /// Other servers, from the next handshake on. Means nothing to a listener of plain HTTP.
+    pub fn replace_tls(&self, servers: TlsServers) {
+        if let Some(tls) = &self.tls {
+            tls.store(Arc::new(servers));
+        }
+    }
+
+    /// Closes its sockets once they have taken what waits there. Its connections end after their request. As long as anybody
+    /// but the caller holds the listener, a socket is still open.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        self.closing.notify_waiters();
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    async fn closed(&self) {
+        let closing = self.closing.notified();
+        if !self.is_closed() {
+            closing.await;
+        }
+    }
+}
+
 /// Binds an address once for each worker. Port 0 takes a free one, the same for all.
 ///
 /// # Errors
@@ -56,11 +135,15 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
     let probe = open(address, false)?;
     let taken = probe.local_addr()?;
     drop(probe);
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
-        sockets.push(open(taken, true)?);
-    }
-    Ok((taken, sockets))
+    Ok((taken, bind_shared(taken, workers)?))
+}
+
+/// The same for an address that overlaps with one that this process holds: the narrower one gets its connections.
+///
+/// # Errors
+/// As [`bind`], but for sockets of the same user that share the address.
+pub fn bind_shared(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
+    (0..workers).map(|_| open(address, true)).collect()
 }
 
 fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
@@ -77,6 +160,7 @@ fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
 #[derive(Debug)]
 pub struct Room {
     open: AtomicUsize,
+    waiting: AtomicUsize,
     most: usize,
 }
 
@@ -87,16 +171,30 @@ struct Place(Arc<Room>);
 impl Room {
     /// Room for this many connections.
     pub fn new(most: usize) -> Self {
-        Self { open: AtomicUsize::new(0), most }
+        Self { open: AtomicUsize::new(0), waiting: AtomicUsize::new(0), most }
+    }
+
+    /// Whether a connection waits for another one to end.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// A place, as soon as there is one: idle connections go first.
+    async fn enter(self: &Arc<Self>, worker: &Worker) -> Place {
+        if self.is_full() {
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            while self.is_full() {
+                worker.watch().close_oldest_idle();
+                sleep(FIRST_PAUSE).await;
+            }
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Place(Arc::clone(self))
     }
 
     fn is_full(&self) -> bool {
         self.open.load(Ordering::Relaxed) >= self.most
-    }
-
-    fn take(self: &Arc<Self>) -> Place {
-        self.open.fetch_add(1, Ordering::Relaxed);
-        Place(Arc::clone(self))
     }
 }
 
@@ -106,30 +204,22 @@ impl Drop for Place {
     }
 }
 
-/// Accepts until the worker drains; then takes what already waits and closes the socket.
-pub(super) async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListener, room: Arc<Room>) {
+/// Accepts until the worker drains or the listener is closed; then takes what already waits and closes the socket.
+pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket: TcpListener, room: Arc<Room>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        while room.is_full() {
-            // Idle connections go first; new ones wait in the backlog, where they lose nothing.
-            worker.watch().close_oldest_idle();
-            sleep(FIRST_PAUSE).await;
-        }
         let accepted = tokio::select! {
             biased;
             accepted = socket.accept() => accepted,
-            () = worker.drained() => return,
+            () = worker.drained() => break,
+            () = listener.closed() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
-                let (worker, place) = (Arc::clone(&worker), room.take());
-                tokio::spawn(async move {
-                    // Answers are written whole; waiting for more would only delay them.
-                    let _ = stream.set_nodelay(true);
-                    connection::serve(worker, bound, stream, peer).await;
-                    drop(place);
-                });
+                // The ones behind it wait in the backlog, where they lose nothing.
+                let place = room.enter(&worker).await;
+                serve(&worker, &listener, (stream, peer), place);
             }
             Err(error) if is_of_one_connection(&error) => {}
             Err(error) => {
@@ -138,6 +228,40 @@ pub(super) async fn accept(worker: Arc<Worker>, bound: Bound, socket: TcpListene
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }
         }
+    }
+    // Asked directly: the runtime does not know yet of what came since it last looked, and closing would reset it.
+    let Ok(socket) = socket.into_std() else { return };
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = socket.accept() else { break };
+        if stream.set_nonblocking(true).is_ok()
+            && let Ok(stream) = TcpStream::from_std(stream)
+        {
+            let place = room.enter(&worker).await;
+            serve(&worker, &listener, (stream, peer), place);
+        }
+    }
+    // Before the socket closes: whoever is refused may rely on it.
+    if listener.is_closed() {
+        worker.watch().leave(listener.id);
+    }
+}
+
+/// Serves a connection; it counts as open from this call on.
+fn serve(worker: &Arc<Worker>, listener: &Listener, (stream, peer): (TcpStream, SocketAddr), place: Place) {
+    // Answers are written whole; waiting for more would only delay them.
+    let _ = stream.set_nodelay(true);
+    let state = Arc::new(ConnectionState::accepted());
+    worker.watch().add(listener.id, &state);
+    let arrival = Arrival { worker: Arc::clone(worker), state, bound: listener.bound, peer };
+    match listener.tls() {
+        None => drop(tokio::spawn(async move {
+            connection::serve(arrival, stream).await;
+            drop(place);
+        })),
+        Some(tls) => drop(tokio::spawn(async move {
+            connection::serve_tls(arrival, stream, tls).await;
+            drop(place);
+        })),
     }
 }
 

@@ -5,21 +5,29 @@
 
 mod attempt;
 mod body;
+mod client_certificate;
 mod connection;
+mod cors;
 mod draw;
 pub mod failure;
+mod fault;
 mod handler;
 mod headers;
 mod io;
 mod limits;
 mod listener;
+mod mirror;
 mod record;
 mod reply;
+mod retry;
+mod tls;
 mod upgrade;
 mod watch;
 mod worker;
 
+pub use client_certificate::Demands;
 pub use draw::Draws;
 pub use limits::Limits;
-pub use listener::{Bound, Room, Scheme, bind};
+pub use listener::{Bound, Listener, Opened, Room, Scheme, bind, bind_shared};
+pub use tls::{Clients, TlsError, TlsServer, TlsServers, Trust};
 pub use worker::{Shared, Worker, WorkerHandle};

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use http::Method;
 use tokio::time::Instant;
 
-use super::watch::ConnectionState;
+use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
-use crate::telemetry::{Finished, Flag, RouteMetrics};
+use crate::telemetry::{Finished, Flag, Flags, RouteMetrics};
 use crate::upstream::UploadProgress;
 
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
 const CLIENT_GONE: u16 = 499;
 
-/// One request under way. Dropping it before [`Record::finish`] means that the client went away.
+/// One request under way. Dropping it before [`Record::finish`] means that the client went away, or was given up.
 #[derive(Debug)]
 pub(super) struct Record {
     worker: Arc<Worker>,
@@ -25,8 +25,12 @@ pub(super) struct Record {
     upload: Option<Arc<UploadProgress>>,
     /// The status that was or will be sent.
     pub status: u16,
-    /// Why it is not simply the upstream's answer.
-    pub flag: Option<Flag>,
+    /// Why it is not simply the first answer that came.
+    pub flags: Flags,
+    /// Attempts at an endpoint that have ended.
+    pub attempts: u32,
+    /// Whether another one is under way.
+    pub attempting: bool,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
     told: bool,
@@ -43,7 +47,9 @@ impl Record {
             metrics: None,
             upload: None,
             status: 0,
-            flag: None,
+            flags: Flags::default(),
+            attempts: 0,
+            attempting: false,
             bytes_out: 0,
             told: false,
         }
@@ -65,6 +71,12 @@ impl Record {
         self.upload.as_ref().is_none_or(|upload| upload.is_finished())
     }
 
+    /// Serin answers itself, with this status.
+    pub(super) fn answered(&mut self, status: u16) {
+        // Whoever has gone away is not told anything.
+        self.status = if self.flags.contains(Flag::DC) { CLIENT_GONE } else { status };
+    }
+
     /// The worker that serves it.
     pub(super) fn worker(&self) -> &Arc<Worker> {
         &self.worker
@@ -77,12 +89,15 @@ impl Record {
 
     fn tell(&mut self, now: Instant) {
         self.told = true;
+        if !self.upload_is_finished() {
+            self.connection.upload_goes_on();
+        }
         self.connection.request_ended(now);
         let shard = self.worker.shard();
         let finished = Finished {
             method: &self.method,
             status: self.status,
-            flag: self.flag,
+            flags: self.flags,
             duration: now.duration_since(self.started),
             bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
             bytes_out: self.bytes_out,
@@ -100,8 +115,12 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
-            self.status = CLIENT_GONE;
-            self.flag = Some(Flag::DC);
+            if self.status != 0 && self.connection.expired() == Some(Expired::Stalled) {
+                self.flags.insert(Flag::SI);
+            } else {
+                self.status = CLIENT_GONE;
+                self.flags.insert(Flag::DC);
+            }
             self.tell(Instant::now());
         }
     }

@@ -7,10 +7,12 @@ use http::{Response, StatusCode};
 
 use super::body::ResponseBody;
 use super::failure::Failure;
+use crate::telemetry::Flag;
 
 /// The flag of a reply that Serin made itself.
 static SERIN_FLAG: HeaderName = HeaderName::from_static("x-serin-flag");
 static PROXY_STATUS: HeaderName = HeaderName::from_static("proxy-status");
+static OVERLOADED: HeaderName = HeaderName::from_static("x-envoy-overloaded");
 static GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 static GRPC_MESSAGE: HeaderName = HeaderName::from_static("grpc-message");
 
@@ -30,26 +32,41 @@ pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &He
     let status = failure.status();
     let target = destination.map(|name| format!(" for {name}")).unwrap_or_default();
     let mut response = if is_grpc(request) {
-        let mut response = own(StatusCode::OK, Some(HeaderValue::from_static("application/grpc")), Bytes::new());
-        response.headers_mut().insert(&GRPC_STATUS, HeaderValue::from(u16::from(failure.grpc_status())));
-        if let Ok(message) = HeaderValue::from_str(&format!("{failure}{target} ({flag})")) {
-            response.headers_mut().insert(&GRPC_MESSAGE, message);
-        }
-        response
+        grpc(failure.grpc_status().into(), &format!("{failure}{target} ({flag})"))
     } else {
         let text = format!("{} {failure}{target} ({flag})\n", status.as_u16());
         own(status, Some(HeaderValue::from_static("text/plain")), Bytes::from(text))
     };
+    explain(&mut response, failure.flag(), failure.proxy_status());
     let headers = response.headers_mut();
-    headers.insert(&SERIN_FLAG, HeaderValue::from_static(flag));
-    let detail = format!("serin; error={}; details=\"{flag}\"", failure.proxy_status());
-    if let Ok(detail) = HeaderValue::from_str(&detail) {
-        headers.insert(&PROXY_STATUS, detail);
+    if let Failure::Overloaded(_) = failure {
+        headers.insert(&OVERLOADED, HeaderValue::from_static("true"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     if failure.ends_connection() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// An answer of gRPC that consists of its status alone.
+pub(super) fn grpc(status: u16, message: &str) -> Response<ResponseBody> {
+    let mut response = own(StatusCode::OK, Some(HeaderValue::from_static("application/grpc")), Bytes::new());
+    response.headers_mut().insert(&GRPC_STATUS, HeaderValue::from(status));
+    if let Ok(message) = HeaderValue::from_str(message) {
+        response.headers_mut().insert(&GRPC_MESSAGE, message);
+    }
+    response
+}
+
+/// Says in the headers that the reply is Serin's own, and why. `error` is a token of `proxy-status` (RFC 9209 §2.3).
+pub(super) fn explain(response: &mut Response<ResponseBody>, flag: Flag, error: &str) {
+    let flag = flag.as_str();
+    let headers = response.headers_mut();
+    headers.insert(&SERIN_FLAG, HeaderValue::from_static(flag));
+    if let Ok(detail) = HeaderValue::from_str(&format!("serin; error={error}; details=\"{flag}\"")) {
+        headers.insert(&PROXY_STATUS, detail);
+    }
 }
 
 /// Whether the client speaks gRPC, which has its errors in fields and not in the status.
@@ -63,7 +80,7 @@ pub(super) fn is_grpc(request: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::NoHealthyUpstream;
+    use crate::upstream::{NoHealthyUpstream, Overloaded};
 
     #[test]
     fn a_failure_names_its_flag_and_destination() {
@@ -82,5 +99,13 @@ mod tests {
         assert_eq!((reply.status().as_u16(), reply.headers()["grpc-status"].as_bytes()), (200, &b"4"[..]));
         request.insert("content-type", HeaderValue::from_static("application/grpcish"));
         assert_eq!(failure(&Failure::Timeout, None, &request).status(), 504);
+    }
+
+    #[test]
+    fn an_overload_says_that_it_is_one() {
+        let reply = failure(&Failure::from(Overloaded), Some("reviews v1"), &HeaderMap::new());
+        assert_eq!((reply.status().as_u16(), reply.headers()["x-serin-flag"].as_bytes()), (503, &b"UO"[..]));
+        assert_eq!(reply.headers()["x-envoy-overloaded"], "true");
+        assert_eq!(reply.headers()["retry-after"], "1");
     }
 }

@@ -13,6 +13,12 @@ use super::limits::Limits;
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+/// An idle connection of a closed listener may bring one more request for this long: it may be on its way.
+const LAST_CHANCE: Duration = Duration::from_secs(2);
+
+/// A connection that has not said a word for so long after it was accepted may be closed for want of room or time.
+const MUTE: Duration = Duration::from_secs(2);
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -58,6 +64,10 @@ pub struct ConnectionState {
     write_blocked: AtomicBool,
     /// Whether the head of an answer has been handed over.
     answering: AtomicBool,
+    /// Whether what arrives may still be the body of a request that was answered already.
+    uploading: AtomicBool,
+    /// Microseconds since the epoch at which its listener was closed; 0: it was not.
+    leaving: AtomicU64,
     expired: AtomicU8,
     waker: AtomicWaker,
 }
@@ -75,6 +85,8 @@ impl ConnectionState {
             activity: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
             answering: AtomicBool::new(false),
+            uploading: AtomicBool::new(false),
+            leaving: AtomicU64::new(0),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -99,7 +111,8 @@ impl ConnectionState {
     /// Bytes arrived.
     pub fn read(&self) {
         self.activity.fetch_add(1, Ordering::Relaxed);
-        if self.phase() == Phase::Idle && !self.http2.load(Ordering::Relaxed) {
+        let may_be_head = !self.http2.load(Ordering::Relaxed) && !self.uploading.load(Ordering::Relaxed);
+        if self.phase() == Phase::Idle && may_be_head {
             self.enter(Phase::Head, Instant::now());
         }
     }
@@ -115,6 +128,7 @@ impl ConnectionState {
     /// The head of a request is complete. Returns when its first byte arrived.
     pub fn request_started(&self) -> Instant {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.uploading.store(false, Ordering::Relaxed);
         if self.phase() == Phase::Head {
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
             return self.epoch + Duration::from_micros(self.since.load(Ordering::Relaxed));
@@ -139,12 +153,33 @@ impl ConnectionState {
         self.answering.load(Ordering::Relaxed)
     }
 
+    /// A request was answered before its body was complete: the rest of it is not the head of the next one.
+    pub(super) fn upload_goes_on(&self) {
+        self.uploading.store(true, Ordering::Relaxed);
+    }
+
     /// The answer to a request is complete, or given up.
     pub fn request_ended(&self, now: Instant) {
         if self.requests.fetch_sub(1, Ordering::Relaxed) == 1 {
             self.answering.store(false, Ordering::Relaxed);
             self.enter(Phase::Idle, now);
         }
+    }
+
+    /// Whether its listener was closed: it ends after its request.
+    pub fn is_leaving(&self) -> bool {
+        self.leaving.load(Ordering::Relaxed) > 0
+    }
+
+    fn leave(&self, now: Instant) {
+        let since = (now.duration_since(self.epoch).as_micros() as u64).max(1);
+        self.leaving.store(since, Ordering::Relaxed);
+        self.waker.wake();
+    }
+
+    fn leaving_for(&self, now: Instant) -> Option<Duration> {
+        let since = self.leaving.load(Ordering::Relaxed);
+        (since > 0).then(|| now.duration_since(self.epoch).saturating_sub(Duration::from_micros(since)))
     }
 
     /// Why the connection has to end, if it has to. `waker` is woken when that changes.
@@ -164,9 +199,23 @@ impl ConnectionState {
         }
     }
 
-    /// Whether no request is under way or on its way.
+    /// Whether no request is under way or on its way, and the last answer has left.
     pub fn is_idle(&self) -> bool {
-        self.phase() == Phase::Idle
+        self.phase() == Phase::Idle && !self.write_blocked.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing came since it was accepted, though there was time.
+    fn is_mute(&self, now: Instant) -> bool {
+        self.phase() == Phase::Head && self.activity.load(Ordering::Relaxed) == 0 && self.in_phase_for(now) >= MUTE
+    }
+
+    /// Takes back that the connection has to end for want of a request, if one has come. Returns whether it has.
+    pub fn carries_on(&self) -> bool {
+        let busy = !self.is_idle() && self.activity.load(Ordering::Relaxed) > 0;
+        if busy {
+            self.expired.store(0, Ordering::Relaxed);
+        }
+        busy
     }
 
     /// Wakes the connection's task, so that it sees what has changed round it.
@@ -202,6 +251,7 @@ impl ConnectionState {
 #[derive(Debug)]
 struct Watched {
     state: Weak<ConnectionState>,
+    listener: u64,
     activity: u64,
     quiet_since: Instant,
 }
@@ -213,9 +263,9 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to watch a connection, until its state is dropped.
-    pub fn add(&self, state: &Arc<ConnectionState>) {
-        let watched = Watched { state: Arc::downgrade(state), activity: 0, quiet_since: Instant::now() };
+    /// Begins to watch a connection of a listener, until its state is dropped.
+    pub fn add(&self, listener: u64, state: &Arc<ConnectionState>) {
+        let watched = Watched { state: Arc::downgrade(state), listener, activity: 0, quiet_since: Instant::now() };
         self.lock().push(watched);
     }
 
@@ -230,15 +280,26 @@ impl Watch {
         });
     }
 
+    /// Lets the connections of a closed listener end: each after its request, and idle ones soon.
+    pub fn leave(&self, listener: u64) {
+        let now = Instant::now();
+        for one in self.lock().iter().filter(|one| one.listener == listener) {
+            if let Some(state) = one.state.upgrade() {
+                state.leave(now);
+            }
+        }
+    }
+
     /// Wakes every connection.
     pub fn wake_all(&self) {
         self.each(|state| state.wake());
     }
 
-    /// Closes every idle connection.
+    /// Closes every connection that brings no request.
     pub fn close_idle(&self) {
+        let now = Instant::now();
         self.each(|state| {
-            if state.is_idle() {
+            if state.is_idle() || state.is_mute(now) {
                 state.expire(Expired::Idle);
             }
         });
@@ -282,11 +343,15 @@ impl Watched {
         match state.phase() {
             Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
+            Phase::Idle if state.leaving_for(now).is_some_and(|time| time >= LAST_CHANCE) => Some(Expired::Idle),
             _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => {
                 Some(Expired::WriteStalled)
             }
             Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
-            Phase::Busy if quiet >= limits.stream_idle_timeout => Some(Expired::Stalled),
+            // Pings keep a connection of HTTP/2 moving: each of its requests looks for itself.
+            Phase::Busy if quiet >= limits.stream_idle_timeout && !state.http2.load(Ordering::Relaxed) => {
+                Some(Expired::Stalled)
+            }
             _ => None,
         }
     }
@@ -300,7 +365,7 @@ mod tests {
 
     fn watched() -> (Watch, Arc<ConnectionState>, Limits) {
         let (watch, state) = (Watch::default(), Arc::new(ConnectionState::accepted()));
-        watch.add(&state);
+        watch.add(0, &state);
         (watch, state, Limits::default())
     }
 
@@ -327,6 +392,22 @@ mod tests {
         state.read();
         after(&watch, &limits, 1).await;
         assert_eq!(state.expired(), Some(Expired::Head), "bytes do not prolong it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rest_of_a_body_is_no_head() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        state.upload_goes_on();
+        state.request_ended(Instant::now());
+        state.read();
+        after(&watch, &limits, 20).await;
+        assert_eq!(state.expired(), None);
+        state.request_started();
+        state.request_ended(Instant::now());
+        state.read();
+        after(&watch, &limits, 10).await;
+        assert_eq!(state.expired(), Some(Expired::Head));
     }
 
     #[tokio::test(start_paused = true)]
@@ -359,7 +440,7 @@ mod tests {
         old.request_ended(Instant::now());
         advance(Duration::from_secs(1)).await;
         let young = Arc::new(ConnectionState::accepted());
-        watch.add(&young);
+        watch.add(1, &young);
         young.request_started();
         young.request_ended(Instant::now());
         assert!(watch.close_oldest_idle());
@@ -368,6 +449,65 @@ mod tests {
         assert_eq!(young.expired(), Some(Expired::Idle));
         drop(old);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_a_closed_listener_end_and_others_stay() {
+        let (watch, idle, limits) = watched();
+        let (busy, other) = (Arc::new(ConnectionState::accepted()), Arc::new(ConnectionState::accepted()));
+        watch.add(0, &busy);
+        watch.add(1, &other);
+        for state in [&idle, &busy, &other] {
+            state.request_started();
+        }
+        for state in [&idle, &other] {
+            state.request_ended(Instant::now());
+        }
+        after(&watch, &limits, 10).await;
+        watch.leave(0);
+        assert_eq!([&idle, &busy, &other].map(|state| state.is_leaving()), [true, true, false]);
+        after(&watch, &limits, 1).await;
+        assert_eq!(idle.expired(), None, "a request may be on its way");
+        after(&watch, &limits, 1).await;
+        assert_eq!([&idle, &busy, &other].map(|state| state.expired()), [Some(Expired::Idle), None, None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_not_left_is_not_idle() {
+        let (watch, state, _) = watched();
+        state.request_started();
+        state.wrote(true);
+        state.request_ended(Instant::now());
+        watch.close_idle();
+        assert!(!watch.close_oldest_idle() && state.expired().is_none());
+        state.wrote(false);
+        watch.close_idle();
+        assert_eq!(state.expired(), Some(Expired::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_that_comes_while_its_connection_is_closed_is_served() {
+        let (watch, state, _) = watched();
+        state.request_started();
+        state.request_ended(Instant::now());
+        watch.close_idle();
+        assert!(!state.carries_on());
+        state.read();
+        assert!(state.carries_on());
+        assert_eq!(state.expired(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_a_connection_that_never_said_a_word_is_closed_after_a_while() {
+        let (watch, mute, _) = watched();
+        let (_, slow, _) = watched();
+        watch.add(0, &slow);
+        slow.read();
+        watch.close_idle();
+        assert_eq!(mute.expired(), None, "its first words may be on their way");
+        advance(MUTE).await;
+        watch.close_idle();
+        assert_eq!((mute.expired(), slow.expired()), (Some(Expired::Idle), None));
     }
 
     #[tokio::test(start_paused = true)]

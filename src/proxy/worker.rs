@@ -3,20 +3,22 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::TcpListener as StdListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::Duration;
 
 use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, interval};
 
 use super::draw::Draws;
 use super::limits::Limits;
-use super::listener::{self, Bound, Room};
+use super::listener::{self, Opened, Room};
+use super::mirror::Copies;
 use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
@@ -48,6 +50,7 @@ pub struct Worker {
     shared: Shared,
     view: Mutex<Arc<View>>,
     watch: Watch,
+    copies: Copies,
     draining: AtomicBool,
     drained: Notify,
     logged: Mutex<HashMap<String, Instant>>,
@@ -67,7 +70,7 @@ impl View {
 /// A worker's thread.
 #[derive(Debug)]
 pub struct WorkerHandle {
-    thread: JoinHandle<usize>,
+    thread: thread::JoinHandle<usize>,
 }
 
 impl WorkerHandle {
@@ -83,14 +86,14 @@ impl WorkerHandle {
 }
 
 impl Worker {
-    /// Starts a worker's thread on sockets that are bound already. `ended` is called when the thread ends, however it does.
+    /// Starts a worker's thread. It serves every socket that comes out of `sockets`, from then on.
     ///
     /// # Errors
-    /// No thread, no runtime, or a socket that cannot be polled.
+    /// No thread or no runtime.
     pub fn start(
         index: usize,
         shared: Shared,
-        sockets: Vec<(Bound, StdListener)>,
+        sockets: UnboundedReceiver<Opened>,
         room: Arc<Room>,
     ) -> io::Result<WorkerHandle> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -100,17 +103,13 @@ impl Worker {
             shared,
             view,
             watch: Watch::default(),
+            copies: Copies::default(),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
             logged: Mutex::default(),
         });
-        let listeners = {
-            let _context = runtime.enter();
-            let listener = |(bound, socket)| Ok((bound, TcpListener::from_std(socket)?));
-            sockets.into_iter().map(listener).collect::<io::Result<Vec<_>>>()?
-        };
         let thread = thread::Builder::new().name(format!("serin-worker-{index}")).spawn(move || {
-            let cut_off = runtime.block_on(worker.run(listeners, room));
+            let cut_off = runtime.block_on(worker.run(sockets, room));
             runtime.shutdown_background();
             cut_off
         })?;
@@ -118,40 +117,55 @@ impl Worker {
     }
 
     /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
-    async fn run(self: &Arc<Self>, listeners: Vec<(Bound, TcpListener)>, room: Arc<Room>) -> usize {
-        for (bound, socket) in listeners {
-            tokio::spawn(listener::accept(Arc::clone(self), bound, socket, Arc::clone(&room)));
-        }
-        let mut shutdown = self.shared.shutdown.clone();
+    async fn run(self: &Arc<Self>, mut sockets: UnboundedReceiver<Opened>, room: Arc<Room>) -> usize {
+        let (mut accepting, mut shutdown) = (Vec::new(), self.shared.shutdown.clone());
         let mut ticker = interval(self.shared.limits.tick());
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticker.tick() => self.tick(),
+                _ = ticker.tick() => self.tick(&room),
+                Some(opened) = sockets.recv() => {
+                    accepting.retain(|task: &JoinHandle<()>| !task.is_finished());
+                    accepting.extend(self.open(opened, &room));
+                }
                 () = shutdown.reached(Stage::Draining) => break,
             }
         }
+        drop(sockets);
         self.draining.store(true, Ordering::Relaxed);
         self.drained.notify_waiters();
         self.watch.wake_all();
-        // Accept loops take what waits before they look at the flag again.
         let mut ticker = interval(Duration::from_millis(20));
         while shutdown.stage() < Stage::Aborted {
             ticker.tick().await;
-            self.tick();
+            self.tick(&room);
             if shutdown.stage() >= Stage::Closing {
                 self.watch.close_idle();
             }
-            if self.watch.len() == 0 {
+            if self.watch.len() == 0 && accepting.iter().all(|task| task.is_finished()) {
                 return 0;
             }
         }
         self.watch.len()
     }
 
-    fn tick(&self) {
+    fn open(self: &Arc<Self>, Opened { listener, socket }: Opened, room: &Arc<Room>) -> Option<JoinHandle<()>> {
+        match TcpListener::from_std(socket) {
+            Ok(socket) => Some(tokio::spawn(listener::accept(Arc::clone(self), listener, socket, Arc::clone(room)))),
+            Err(error) => {
+                tracing::error!("a worker cannot listen on {}: {error}", listener.bound().local);
+                None
+            }
+        }
+    }
+
+    fn tick(&self, room: &Room) {
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
+        if room.is_wanted() {
+            // Perhaps by a worker whose own connections are all busy.
+            self.watch.close_oldest_idle();
+        }
         for cluster in self.view().snapshot().clusters() {
             cluster.evict_idle(self.index, now);
         }
@@ -175,6 +189,11 @@ impl Worker {
     /// Its connections.
     pub fn watch(&self) -> &Watch {
         &self.watch
+    }
+
+    /// Its copies of requests.
+    pub(super) fn copies(&self) -> &Copies {
+        &self.copies
     }
 
     /// Counters of requests that reach no destination.
@@ -212,12 +231,20 @@ impl Worker {
 
     /// A request that hyper refused before it reached the handler.
     pub fn count_malformed(&self, error: &hyper::Error) {
-        let status = if error.is_parse_too_large() { 431 } else { 400 };
+        self.count_refused(if error.is_parse_too_large() { 431 } else { 400 }, Flag::DPE);
+    }
+
+    /// A request whose head did not arrive in time.
+    pub fn count_slow(&self) {
+        self.count_refused(408, Flag::SI);
+    }
+
+    fn count_refused(&self, status: u16, flag: Flag) {
         let unknown = Method::from_bytes(b"_OTHER").unwrap_or_default();
         let finished = Finished {
             method: &unknown,
             status,
-            flag: Some(Flag::DPE),
+            flags: flag.into(),
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,

@@ -2,34 +2,48 @@
 //! that never matches or answers 500.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::{HashMap, HashSet};
 use http::header::HeaderValue;
 
+use super::assemble::{Assembly, Lines, Obstacle};
+use super::binding::{Bound, Way, claims};
+use super::filters::Filters;
 use super::headers::{self, HeaderOps};
-use super::host::HostIndex;
-use super::matching::Matchers;
 use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::PathRewrite;
 use super::split::Split;
-use super::table::{Action, Hosts, Route, RouteTable, Rule, Target, VirtualHost};
+use super::sticky::Sticky;
+use super::table::{Action, Origin, RouteTable, Rule, Target};
+use crate::config::delegates::{Delegates, RuleInForce};
+use crate::config::gateways::{GatewayServer, gateways};
+use crate::config::names;
 use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRewrite, HttpRoute, HttpRouteDestination,
 };
-use crate::config::resource::{Resource, Resources, VirtualService};
-
-/// The gateway name that means "every listener without a Gateway".
-const MESH: &str = "mesh";
+use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
+use crate::config::settings::Settings;
+use crate::config::sticky::{ANNOTATION, StickyBy};
+use crate::config::traffic::seniority;
 
 /// What the table depends on besides the resources.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Ports of the listeners that serve the mesh, as rules see them.
+    /// Ports of the listeners that serve the mesh, as rules see them. Those of Gateways come from the resources; a port of
+    /// both serves both, the Gateways' hosts first.
     pub mesh_ports: Vec<u16>,
-    /// Whether a VirtualService that is alone on its listener answers any Host.
+    /// Whether a VirtualService that is alone on a listener of the mesh answers any Host. Gateways name their hosts.
     pub any_host: bool,
+}
+
+impl Options {
+    /// The options of a proxy that serves these resources with these settings.
+    pub fn new(resources: &Resources, settings: &Settings) -> Self {
+        let any_host = !settings.strict_hosts && resources.with_hosts().count() == 1;
+        Self { mesh_ports: settings.mesh_ports.clone(), any_host }
+    }
 }
 
 /// A destination for which the caller is to say what stands for it in the table.
@@ -51,117 +65,151 @@ pub fn compile<D>(
     options: &Options,
     destination: &mut dyn FnMut(Wanted<'_>) -> D,
 ) -> RouteTable<D> {
-    let services = in_order(resources);
     let declared = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
     let declared: HashSet<&str> = declared.map(|host| host.as_str()).collect();
-    let (mut listeners, mut rules) = (Vec::new(), 0);
-    for port in &options.mesh_ports {
-        let mut compiler = Compiler { port: *port, declared: &declared, rules: &mut rules, destination };
-        listeners.push((*port, compiler.mesh(&services, options.any_host)));
+    let services: Vec<_> = in_order(resources).into_iter().map(|service| Bound::new(service, &declared)).collect();
+    let delegates = Delegates::new(resources);
+    let gateways = gateways(resources);
+    let mut ports = options.mesh_ports.clone();
+    ports.extend(gateways.iter().map(|listener| listener.port).filter(|port| !options.mesh_ports.contains(port)));
+    ports.dedup();
+    let (mut listeners, mut numbers) = (Vec::with_capacity(ports.len()), 0);
+    for port in ports {
+        let servers: Vec<_> = gateways.iter().filter(|one| one.port == port).flat_map(|one| &one.servers).collect();
+        let rules = services.iter().map(|_| None).collect();
+        let numbers = &mut numbers;
+        let mut compiler = Compiler { port, services: &services, delegates: &delegates, rules, numbers, destination };
+        let mut assembly = Assembly::default();
+        compiler.gateways(&servers, &mut assembly);
+        if options.mesh_ports.contains(&port) {
+            compiler.mesh(options.any_host, &mut assembly);
+        }
+        listeners.push((port, assembly.finish(compiler.numbers)));
     }
     RouteTable::new(listeners)
 }
 
-/// Oldest first, those without a date before all others; then by name, then by namespace. Never the order of the files.
+/// VirtualServices with hosts, the most senior first. Never the order of the files.
 fn in_order(resources: &Resources) -> Vec<&Resource<VirtualService>> {
-    let mut services: Vec<_> = resources.virtual_services.iter().collect();
-    services.sort_by(|left, right| {
-        let (left, right) = (&left.metadata, &right.metadata);
-        let names =
-            || left.name.value.cmp(&right.name.value).then_with(|| left.namespace.value.cmp(&right.namespace.value));
-        left.created.cmp(&right.created).then_with(names)
-    });
+    let mut services: Vec<_> =
+        resources.virtual_services.iter().filter(|service| !service.spec.hosts.is_empty()).collect();
+    services.sort_by(|left, right| seniority(&left.metadata).cmp(&seniority(&right.metadata)));
     services
 }
+
+/// A rule in force, and what was made of it once a listener needed it.
+type Compiled<'c, D> = (RuleInForce<'c>, Option<Arc<Rule<D>>>);
 
 /// Compiles for one listener.
 struct Compiler<'c, D> {
     port: u16,
-    /// The hosts that ServiceEntries declare.
-    declared: &'c HashSet<&'c str>,
-    /// How many rules the table has so far.
-    rules: &'c mut usize,
+    services: &'c [Bound<'c>],
+    delegates: &'c Delegates<'c>,
+    /// The rules of each service, once it was looked at.
+    rules: Vec<Option<Vec<Compiled<'c, D>>>>,
+    /// How many rules there are so far.
+    numbers: &'c mut usize,
     destination: &'c mut dyn FnMut(Wanted<'_>) -> D,
 }
 
 impl<D> Compiler<'_, D> {
+    /// The virtual hosts of the servers of Gateways: the rules of all VirtualServices of a host follow each other.
+    fn gateways(&mut self, servers: &[&GatewayServer<'_>], assembly: &mut Assembly<D>) {
+        // Hosts with the same rules share a virtual host.
+        let mut known = HashMap::default();
+        for claim in claims(servers, self.services) {
+            let key = (claim.services, claim.https_redirect);
+            let number = match known.get(&key) {
+                Some(number) => *number,
+                None => {
+                    let mut lines = Lines::default();
+                    key.0.iter().for_each(|(service, way)| self.add(*service, *way, &mut lines));
+                    let number = assembly.add(lines, claim.https_redirect);
+                    known.insert(key, number);
+                    number
+                }
+            };
+            if let Some(number) = number {
+                assembly.answer(claim.host, number);
+            }
+        }
+    }
+
     /// The virtual hosts of a listener of the mesh: the oldest VirtualService owns a host, nothing is merged.
-    fn mesh(&mut self, services: &[&Resource<VirtualService>], any_host: bool) -> Hosts<D> {
-        let mut index = HostIndex::default();
-        let mut virtual_hosts = Vec::new();
-        for service in services.iter().filter(|service| is_bound(service, MESH)) {
-            let mut free = self.hosts(service);
-            free.retain(|host| !index.contains(host));
+    fn mesh(&mut self, any_host: bool, assembly: &mut Assembly<D>) {
+        let services = self.services;
+        let mut only = None;
+        for (number, service) in services.iter().enumerate().filter(|(_, service)| service.mesh) {
+            let free: Vec<_> = service.hosts.iter().filter(|host| !assembly.contains(host)).collect();
             if free.is_empty() {
                 continue;
             }
+            let mut lines = Lines::default();
+            self.add(number, Way::Mesh, &mut lines);
             // Without a rule for this port it does not take the host from another.
-            let Some(virtual_host) = self.virtual_host(service, MESH) else { continue };
-            let number = u32::try_from(virtual_hosts.len()).expect("there are fewer VirtualServices than 2³²");
-            virtual_hosts.push(virtual_host);
-            free.iter().for_each(|host| index.insert(host, number));
+            let Some(virtual_host) = assembly.add(lines, false) else { continue };
+            free.iter().for_each(|host| assembly.answer(host, virtual_host));
+            only = Some(virtual_host);
         }
-        if any_host && virtual_hosts.len() == 1 {
-            index.insert("*", 0);
+        if let Some(only) = only.filter(|_| any_host && assembly.len() == 1) {
+            assembly.answer("*", only);
         }
-        Hosts::new(index, virtual_hosts)
     }
 
-    /// The hosts of a VirtualService; a short name is also what Kubernetes makes of it, if a ServiceEntry declares that.
-    fn hosts<'s>(&self, service: &'s Resource<VirtualService>) -> Vec<Cow<'s, str>> {
-        let mut hosts = Vec::with_capacity(service.spec.hosts.len());
-        for host in &service.spec.hosts {
-            hosts.push(Cow::Borrowed(host.as_str()));
-            if !self.declared.is_empty() && !host.contains('.') {
-                let full = format!("{}.{}.svc.cluster.local", host.value, service.metadata.namespace.value);
-                hosts.extend(self.declared.contains(&*full).then_some(Cow::Owned(full)));
+    /// Adds the routes of a VirtualService, up to the first that matches everything.
+    fn add(&mut self, number: usize, way: Way<'_>, lines: &mut Lines<D>) {
+        let service = self.services[number].resource;
+        let own = || self.delegates.rules(service).into_iter().map(|rule| (rule, None)).collect();
+        let mut rules = self.rules[number].take().unwrap_or_else(own);
+        'rules: for (written, compiled) in &mut rules {
+            let mut blocks = Vec::new();
+            for block in &written.rule.matches {
+                match obstacle(block, self.port, way, &service.metadata.namespace) {
+                    None => blocks.push(Some(block)),
+                    Some(obstacle) => lines.leave_out(&label(written), obstacle),
+                }
             }
-        }
-        hosts
-    }
-
-    /// All routes of one VirtualService up to the first that matches everything; none if there are none.
-    fn virtual_host(&mut self, service: &Resource<VirtualService>, gateway: &str) -> Option<VirtualHost<D>> {
-        let (mut matchers, mut routes) = (Matchers::default(), Vec::new());
-        'rules: for (index, written) in service.spec.http.iter().enumerate() {
-            let blocks = self.blocks(written, gateway);
-            if blocks.is_empty() || written.delegate.is_some() {
+            if written.rule.matches.is_empty() {
+                blocks.push(None);
+            }
+            if blocks.is_empty() {
                 continue;
             }
-            let rule = Arc::new(self.rule(service, index, written));
+            let rule = Arc::clone(compiled.get_or_insert_with(|| Arc::new(self.rule(written, &service.metadata))));
             for block in blocks {
-                let added = matchers.push(block);
-                let name = route_name(written, block, &rule.label);
-                routes.push(Route { name, matched: added.matched, rule: Arc::clone(&rule) });
-                if added.catch_all {
+                let name = route_name(&written.rule, block, &rule.label);
+                if lines.push(block, name, Arc::clone(&rule)) {
                     break 'rules;
                 }
             }
         }
-        matchers.shrink();
-        (!routes.is_empty()).then(|| VirtualHost { matchers, routes: routes.into() })
+        self.rules[number] = Some(rules);
     }
 
-    /// The blocks of a rule that apply to this listener; a rule without any has one that is always true.
-    fn blocks<'a>(&self, written: &'a HttpRoute, gateway: &str) -> Vec<Option<&'a HttpMatch>> {
-        if written.matches.is_empty() {
-            return vec![None];
-        }
-        written.matches.iter().filter(|block| applies(block, self.port, gateway)).map(Some).collect()
-    }
-
-    fn rule(&mut self, service: &Resource<VirtualService>, index: usize, written: &HttpRoute) -> Rule<D> {
-        let label: Arc<str> = match &written.name {
-            Some(name) if !name.is_empty() => name.as_str().into(),
-            _ => format!("{}/{index}", service.metadata.name.value).into(),
+    /// `root`: of the VirtualService that has the hosts.
+    fn rule(&mut self, in_force: &RuleInForce<'_>, root: &Metadata) -> Rule<D> {
+        let (written, metadata) = (&*in_force.rule, &in_force.owner.metadata);
+        let label = label(in_force);
+        let namespace = &*metadata.namespace;
+        let action = self.action(namespace, written, &label);
+        let filters = Filters::new(written, |destination| {
+            (self.destination)(Wanted { destination, namespace, listener_port: self.port, route: &label })
+        });
+        let origin = Origin {
+            virtual_service: metadata.name.as_str().into(),
+            namespace: metadata.namespace.as_str().into(),
+            number: in_force.number,
+            named: written.name.as_ref().is_some_and(|name| !name.is_empty()),
         };
-        let action = self.action(&service.metadata.namespace, written, &label);
-        let number = *self.rules;
-        *self.rules += 1;
+        let number = *self.numbers;
+        *self.numbers += 1;
         Rule {
             number,
+            filters,
             label,
+            origin: Some(origin),
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
+            sticky: sticky(written, metadata, root),
             timeout: written.timeout.map(|timeout| timeout.value),
             retry: RetryPolicy::new(written.retries.as_ref()),
             response_headers: HeaderOps::together(&[response(written.headers.as_ref())]),
@@ -181,32 +229,40 @@ impl<D> Compiler<'_, D> {
             let destination = entry.destination.as_ref()?;
             let wanted = Wanted { destination, namespace, listener_port: self.port, route: label };
             let to = (self.destination)(wanted);
-            let weight = entry.weight.map_or(0, |weight| u64::try_from(weight.value).unwrap_or(0));
-            weighted.push((target(to, written, entry), weight));
+            weighted.push((target(to, written, entry), weight(entry)));
         }
         Split::new(weighted).map(Action::Forward)
     }
 }
 
-/// Whether a VirtualService is bound to a gateway; without any it is bound to the mesh.
-fn is_bound(service: &Resource<VirtualService>, gateway: &str) -> bool {
-    match &service.spec.gateways {
-        Some(gateways) if !gateways.is_empty() => gateways.iter().any(|name| name.value == gateway),
-        _ => gateway == MESH,
+/// What a rule is called in metrics: its name, or its place.
+fn label(in_force: &RuleInForce<'_>) -> Arc<str> {
+    match in_force.rule.name.as_ref().filter(|name| !name.is_empty()) {
+        Some(name) => name.as_str().into(),
+        None => format!("{}/{}", in_force.owner.metadata.name.value, in_force.number).into(),
     }
 }
 
-/// Whether a block can match at all on a listener of this port and gateway. Serin has neither labels nor a namespace.
-fn applies(block: &HttpMatch, port: u16, gateway: &str) -> bool {
-    let here = block.port.is_none_or(|wanted| wanted.value == 0 || wanted.value == i64::from(port));
-    let source = if block.gateways.is_empty() {
-        let namespace = block.source_namespace.as_ref().is_some_and(|namespace| !namespace.is_empty());
-        block.source_labels.is_empty() && !namespace
-    } else {
+/// Why a block can never match on a listener of this port, for a VirtualService of a namespace that came to it by this way;
+/// none if it can. Serin has neither labels nor a namespace.
+fn obstacle(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> Option<Obstacle> {
+    if let Some(wanted) = block.port.filter(|wanted| wanted.value != 0 && wanted.value != i64::from(port)) {
+        let (wanted, actual) = (wanted.value.to_string(), Some(port.to_string()));
+        return Some(Obstacle { condition: "port", wanted, actual });
+    }
+    if !block.gateways.is_empty() {
         // As in Istio: a block with gateways is not asked about its source.
-        block.gateways.iter().any(|name| name.value == gateway)
-    };
-    here && source
+        let names: Vec<_> = block.gateways.iter().map(|name| name.as_str()).collect();
+        let (wanted, actual) = (names.join(", "), Some(way.to_string()));
+        let fits = names.iter().any(|name| way.is_called(name, namespace));
+        return (!fits).then_some(Obstacle { condition: "gateways", wanted, actual });
+    }
+    if let Some((name, value)) = block.source_labels.first() {
+        let wanted = format!("{}: {}", name.value, value.value);
+        return Some(Obstacle { condition: "sourceLabels", wanted, actual: None });
+    }
+    let source = block.source_namespace.as_ref().filter(|namespace| !namespace.is_empty());
+    source.map(|source| Obstacle { condition: "sourceNamespace", wanted: source.value.clone(), actual: None })
 }
 
 /// Istio's route name: `rule` or `rule.match`.
@@ -224,6 +280,33 @@ fn path_rewrite(written: &HttpRewrite) -> Option<PathRewrite> {
         (None, Some(uri)) if !uri.is_empty() => Some(PathRewrite::Replace(uri.as_str().into())),
         (None, _) => None,
     }
+}
+
+/// How a rule keeps its clients: as the VirtualService says in which its destinations are written, else the one with the hosts.
+fn sticky(written: &HttpRoute, owner: &Metadata, root: &Metadata) -> Option<Sticky> {
+    let said = owner.annotation(ANNOTATION).or_else(|| root.annotation(ANNOTATION))?;
+    let by = StickyBy::parse(said).ok()?;
+    if written.route.len() < 2 {
+        return None;
+    }
+    let named = |entry: &HttpRouteDestination| {
+        let name = entry.destination.as_ref().map_or_else(String::new, |one| full_name(one, &owner.namespace));
+        (name, weight(entry))
+    };
+    Sticky::new(&by, &written.route.iter().map(named).collect::<Vec<_>>())
+}
+
+/// A destination as no other one is called, however its host is written.
+fn full_name(destination: &Destination, namespace: &str) -> String {
+    let host = names::expand(&destination.host, namespace);
+    let host = host.map_or_else(|| names::canonical(&destination.host), Cow::Owned);
+    let subset = destination.subset.as_ref().map_or("", |subset| subset.as_str());
+    let port = destination.port.map_or(0, |port| port.value);
+    format!("{host}|{subset}|{port}")
+}
+
+fn weight(entry: &HttpRouteDestination) -> u64 {
+    entry.weight.map_or(0, |weight| u64::try_from(weight.value).unwrap_or(0))
 }
 
 /// A destination with everything that is to be done to its messages.
@@ -257,9 +340,10 @@ mod tests {
 
     use super::*;
     use crate::config::place::Place;
-    use crate::config::resource::virtual_service::{HttpDirectResponse, HttpRedirect};
-    use crate::config::resource::{Metadata, ServiceEntry};
-    use crate::routing::table::Found;
+    use crate::config::resource::gateway::{Server, ServerPort, ServerTls};
+    use crate::config::resource::virtual_service::{Delegate, HttpDirectResponse, HttpRedirect};
+    use crate::config::resource::{Gateway, ServiceEntry};
+    use crate::routing::table::{Found, Route};
     use crate::routing::testing::{
         Request, at, destination, exact, on_request, on_uri, operations, prefix, resources, rule, service, text,
     };
@@ -444,6 +528,139 @@ mod tests {
         assert_eq!(bound(&[]), "r");
     }
 
+    fn gateway(servers: &[(i64, &str, bool)]) -> Resource<Gateway> {
+        let server = |(number, host, redirect): &(i64, &str, bool)| Server {
+            port: Some(ServerPort { number: at(*number), protocol: text("HTTP"), ..ServerPort::default() }),
+            hosts: vec![text(host)],
+            tls: Some(ServerTls { https_redirect: Some(at(*redirect)), ..ServerTls::default() }),
+            ..Server::default()
+        };
+        Resource {
+            metadata: Metadata { name: text("edge"), namespace: text("default"), ..Metadata::default() },
+            spec: Gateway { servers: servers.iter().map(server).collect(), ..Gateway::default() },
+            place: Place::default(),
+        }
+    }
+
+    fn listing(gateways: &[&str], mut service: Resource<VirtualService>) -> Resource<VirtualService> {
+        service.spec.gateways = Some(gateways.iter().map(|name| text(name)).collect());
+        service
+    }
+
+    fn with_gateway(
+        servers: &[(i64, &str, bool)],
+        services: Vec<Resource<VirtualService>>,
+        mesh_ports: &[u16],
+    ) -> RouteTable<String> {
+        let mut all = resources(services);
+        all.gateways = vec![gateway(servers)];
+        let options = Options { mesh_ports: mesh_ports.to_vec(), any_host: true };
+        compile(&all, &options, &mut |wanted| wanted.destination.host.value.clone())
+    }
+
+    #[test]
+    fn rules_of_several_services_follow_each_other_and_catch_alls_come_last() {
+        let edge = |name: &str, hosts: &[&str], http| listing(&["edge"], service(name, hosts, http));
+        let a =
+            vec![rule("a1", vec![on_uri(exact("/a"))]), rule("a*", vec![]), rule("dead", vec![on_uri(exact("/d"))])];
+        let b = vec![rule("b1", vec![on_uri(prefix("/a")), on_uri(exact("/b"))]), rule("b*", vec![])];
+        let table = with_gateway(&[(80, "*", false)], vec![edge("b", &["b"], b), edge("a", &["b", "c"], a)], &[]);
+        for (host, path, wanted) in [
+            ("b", "/a", "a1"),
+            ("b", "/a/x", "b1"),
+            ("b", "/b", "b1"),
+            ("b", "/d", "a*"),
+            ("c", "/b", "a*"),
+            ("d", "/", "no host"),
+        ] {
+            assert_eq!(went(&table, &Request::get(path).host(host)), wanted, "{host}{path}");
+        }
+        let mut labels: Vec<_> = table.rules().map(|(_, rule)| rule.label.to_string()).collect();
+        labels.sort();
+        assert_eq!(labels, ["a/0", "a/1", "b/0"], "those that can be reached, once each");
+    }
+
+    #[test]
+    fn a_block_may_name_its_gateways() {
+        let via = |gateways: &[&str]| {
+            let blocks =
+                HttpMatch { gateways: gateways.iter().map(|name| text(name)).collect(), ..HttpMatch::default() };
+            let own = vec![rule("hit", vec![blocks]), rule("rest", vec![])];
+            let table =
+                with_gateway(&[(81, "*", false)], vec![listing(&["edge", "mesh"], service("vs", &["b"], own))], &[80]);
+            [80, 81].map(|port| went(&table, &Request { port, ..Request::get("/") }))
+        };
+        assert_eq!(via(&["mesh"]), ["hit", "rest"]);
+        assert_eq!(via(&["edge"]), ["rest", "hit"]);
+        assert_eq!(via(&["default/edge"]), ["rest", "hit"]);
+        assert_eq!(via(&["other", "x/edge"]), ["rest", "rest"]);
+        assert_eq!(via(&["edge", "mesh"]), ["hit", "hit"]);
+    }
+
+    #[test]
+    fn a_port_of_both_serves_the_gateways_hosts_and_then_the_meshs() {
+        let on = |name: &str, gateways: &[&str], hosts: &[&str]| {
+            listing(gateways, service(name, hosts, vec![rule(name, vec![])]))
+        };
+        let services = vec![on("a", &["mesh"], &["b", "c"]), on("z", &["edge"], &["b"])];
+        let table = with_gateway(&[(80, "*", false)], services, &[80]);
+        assert_eq!(went(&table, &Request::get("/").host("b")), "z");
+        assert_eq!(went(&table, &Request::get("/").host("c")), "a");
+        assert_eq!(went(&table, &Request::get("/").host("d")), "no host", "two are not alone");
+        assert_eq!(table.ports().collect::<Vec<_>>(), [80]);
+    }
+
+    #[test]
+    fn a_gateway_names_its_hosts_even_for_a_lone_service() {
+        let table = with_gateway(
+            &[(81, "b", false)],
+            vec![listing(&["edge"], service("vs", &["b"], vec![rule("r", vec![])]))],
+            &[80],
+        );
+        let ask = |port, host: &str| went(&table, &Request { port, ..Request::get("/").host(host) });
+        assert_eq!(ask(81, "b"), "r");
+        assert_eq!(ask(81, "c"), "no host");
+        assert_eq!(ask(80, "b"), "no host");
+    }
+
+    #[test]
+    fn plain_requests_of_a_redirecting_server_go_to_https() {
+        let services = vec![listing(&["edge"], service("vs", &["a.x", "c.y"], vec![rule("r", vec![])]))];
+        let table = with_gateway(&[(80, "*.x", true), (80, "*.y", false)], services, &[]);
+        for (host, wanted) in
+            [("a.x", "301 Moved Permanently"), ("b.x", "301 Moved Permanently"), ("c.y", "r"), ("d.y", "no host")]
+        {
+            assert_eq!(went(&table, &Request::get("/p").host(host)), wanted, "{host}");
+        }
+        let request = Request::get("/p?q").host("b.x:80");
+        let Found::Route(Route { rule, matched, .. }) = table.find(&request.view()) else { panic!("no route") };
+        let Action::Redirect(redirect) = &rule.action else { panic!("no redirect") };
+        assert_eq!(redirect.location(&request.view(), *matched), "https://b.x/p?q");
+        let trusted = Request { scheme: "https".to_owned(), ..Request::get("/").host("a.x") };
+        assert_eq!(went(&table, &trusted), "r");
+        assert_eq!(went(&table, &Request { scheme: "https".to_owned(), ..request }), "no rule");
+    }
+
+    #[test]
+    fn a_delegates_rules_are_served_in_the_place_of_the_one_that_leads_to_them() {
+        let delegate = Delegate { name: text("d"), ..Delegate::default() };
+        let mut leading = rule("none", vec![on_uri(prefix("/a"))]);
+        leading.route.clear();
+        leading.delegate = Some(delegate);
+        let own = vec![
+            rule("outside", vec![on_uri(prefix("/b"))]),
+            rule("inside", vec![on_uri(exact("/a/b"))]),
+            rule("all", vec![]),
+        ];
+        let table =
+            compiled(vec![service("root", &["b"], vec![leading, rule("rest", vec![])]), service("d", &[], own)], true);
+        for (path, wanted) in [("/b", "rest"), ("/a/b", "inside"), ("/a", "all"), ("/", "rest")] {
+            assert_eq!(went(&table, &Request::get(path).host("any")), wanted, "{path}");
+        }
+        let origin = route(&table, "/a/b").rule.origin.clone().unwrap();
+        assert_eq!((&*origin.virtual_service, origin.number, &*route(&table, "/a/b").rule.label), ("d", 1, "d/1"));
+    }
+
     #[test]
     fn a_short_host_is_also_the_kubernetes_name_that_is_declared() {
         let declares = |host: &str| Resource {
@@ -553,7 +770,7 @@ mod tests {
             written.route = vec![entry; destinations];
             let table = one(vec![written]);
             let mut headers = http::HeaderMap::new();
-            targets(&table)[0].request_headers.apply(&mut headers);
+            targets(&table)[0].request_headers.apply_to_request(&mut headers, || panic!("there are no variables"));
             headers["x-a"].to_str().unwrap().to_owned()
         };
         assert_eq!(got(1), "destination");

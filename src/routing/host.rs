@@ -77,6 +77,31 @@ impl HostIndex {
         self.exact.get(host).copied().or_else(|| self.longest_suffix(host)).or(self.any)
     }
 
+    /// The pattern that [`find`](Self::find) finds.
+    pub(super) fn pattern(&self, authority: &str) -> Option<String> {
+        let number = self.find(authority)?;
+        let host = host_of(authority).to_ascii_lowercase();
+        if self.exact.contains_key(host.as_bytes()) {
+            return Some(host);
+        }
+        let endings = host.char_indices().skip(1).map(|(at, _)| &host[at..]);
+        let ending = endings
+            .filter(|ending| self.suffixes.get(ending.as_bytes()) == Some(&number))
+            .max_by_key(|ending| ending.len());
+        Some(format!("*{}", ending.unwrap_or_default()))
+    }
+
+    /// Every pattern with its value, in the order of the alphabet.
+    pub(super) fn patterns(&self) -> Vec<(String, u32)> {
+        let text = |name: &[u8]| String::from_utf8_lossy(name).into_owned();
+        let exact = self.exact.iter().map(|(name, value)| (text(name), *value));
+        let suffixes = self.suffixes.iter().map(|(suffix, value)| (format!("*{}", text(suffix)), *value));
+        let any = self.any.map(|value| ("*".to_owned(), value));
+        let mut all: Vec<_> = exact.chain(suffixes).chain(any).collect();
+        all.sort();
+        all
+    }
+
     fn longest_suffix(&self, host: &[u8]) -> Option<u32> {
         if self.suffixes.is_empty() {
             return None;
@@ -198,6 +223,17 @@ mod tests {
         assert_eq!(index.find("10.0.0.1:80"), Some(2));
         assert_eq!(index.find("[::2]"), None);
         assert_eq!(index.find("[::1"), None);
+    }
+
+    #[test]
+    fn what_was_found_can_be_named() {
+        let index = index(&["a.x", "*.x", "*a.x", "*"]);
+        for (host, wanted) in [("A.x:80", "a.x"), ("b.x", "*.x"), ("b.a.x", "*a.x"), ("b", "*"), ("", "*")] {
+            assert_eq!(index.pattern(host).as_deref(), Some(wanted), "{host}");
+        }
+        let names: Vec<_> = index.patterns().into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names, ["*", "*.x", "*a.x", "a.x"]);
+        assert_eq!(HostIndex::default().pattern("a"), None);
     }
 
     #[test]

@@ -29,7 +29,7 @@ struct Block {
 }
 
 #[derive(Clone, Copy, Debug)]
-enum PathTest {
+pub(super) enum PathTest {
     /// No condition: Istio's implicit prefix `/`, which `OPTIONS *` does not have.
     Any,
     /// The regular expression `.*`.
@@ -46,36 +46,44 @@ enum PathTest {
 
 /// A part of the text that the blocks share.
 #[derive(Clone, Copy, Debug)]
-struct Text {
+pub(super) struct Text {
     start: u32,
     end: u32,
-}
-
-/// What the caller must know of a block that was added.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Added {
-    /// The part of the path that a rewrite replaces.
-    pub(super) matched: Matched,
-    /// Whether it matches every request by Istio's definition: blocks after it are dead.
-    pub(super) catch_all: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Conditions {
     headers: Vec<HeaderCondition>,
-    query: Vec<(Box<str>, Test)>,
+    query: Vec<QueryCondition>,
 }
 
 #[derive(Clone, Debug)]
-struct HeaderCondition {
-    source: Source,
-    test: Test,
+pub(super) struct HeaderCondition {
+    pub(super) source: Source,
+    pub(super) test: Test,
     /// From `withoutHeaders`: holds if the test fails. A missing header is then tested as an empty one.
-    negated: bool,
+    pub(super) negated: bool,
 }
 
 #[derive(Clone, Debug)]
-enum Source {
+pub(super) struct QueryCondition {
+    pub(super) name: Box<str>,
+    pub(super) test: Test,
+}
+
+/// One condition of a block, for whoever has to say what it is.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Condition<'m> {
+    /// On the path. Every block has it, if only to say that any path will do.
+    Path(&'m Matchers, PathTest),
+    /// On a header, or what is read like one.
+    Header(&'m HeaderCondition),
+    /// On a parameter of the query.
+    Query(&'m QueryCondition),
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Source {
     Method,
     Scheme,
     Authority,
@@ -86,7 +94,7 @@ enum Source {
 }
 
 #[derive(Clone, Debug)]
-enum Test {
+pub(super) enum Test {
     Present,
     Exact(Box<str>),
     Prefix(Box<str>),
@@ -94,20 +102,20 @@ enum Test {
 }
 
 impl Matchers {
-    /// Adds a block behind those that are there; none is that of a rule without blocks.
-    pub(super) fn push(&mut self, block: Option<&HttpMatch>) -> Added {
+    /// Adds a block behind those that are there; none is that of a rule without blocks. Gives back what part of the path it
+    /// matches.
+    pub(super) fn push(&mut self, block: Option<&HttpMatch>) -> Matched {
         let conditions = block.map_or_else(|| Some(Conditions::default()), Conditions::new);
         let (path, conditions) = match conditions {
             Some(conditions) => (self.path_test(block), conditions),
             None => (PathTest::Never, Conditions::default()),
         };
-        let catch_all = conditions.is_empty() && self.is_any(path);
         let conditions = (!conditions.is_empty()).then(|| {
             self.conditions.push(conditions);
             index(self.conditions.len() - 1)
         });
         self.blocks.push(Block { path, conditions });
-        Added { matched: path.matched(), catch_all }
+        path.matched()
     }
 
     /// No more blocks come: gives back what memory is left over.
@@ -125,6 +133,25 @@ impl Matchers {
             self.path_passes(block.path, path)
                 && block.conditions.is_none_or(|number| self.conditions[number as usize].hold(request))
         })
+    }
+
+    /// How many blocks there are.
+    pub(super) fn len(&self) -> usize {
+        self.blocks.len()
+    }
+
+    /// The conditions of a block, in the order in which they are asked.
+    pub(super) fn conditions(&self, number: usize) -> impl Iterator<Item = Condition<'_>> {
+        let block = &self.blocks[number];
+        let rest = block.conditions.map(|number| &self.conditions[number as usize]);
+        let headers = rest.into_iter().flat_map(|rest| rest.headers.iter().map(Condition::Header));
+        let query = rest.into_iter().flat_map(|rest| rest.query.iter().map(Condition::Query));
+        std::iter::once(Condition::Path(self, block.path)).chain(headers).chain(query)
+    }
+
+    /// A regular expression of a path.
+    pub(super) fn regex(&self, number: u32) -> &Regex {
+        &self.regexes[number as usize]
     }
 
     fn path_test(&mut self, block: Option<&HttpMatch>) -> PathTest {
@@ -153,16 +180,9 @@ impl Matchers {
         Text { start, end: index(self.text.len()) }
     }
 
-    fn text(&self, text: Text) -> &str {
+    /// A path or prefix.
+    pub(super) fn text(&self, text: Text) -> &str {
         &self.text[text.start as usize..text.end as usize]
-    }
-
-    fn is_any(&self, path: PathTest) -> bool {
-        match path {
-            PathTest::Any | PathTest::Everything => true,
-            PathTest::Prefix(text) | PathTest::PrefixIgnoringCase(text) => self.text(text) == "/",
-            _ => false,
-        }
     }
 
     #[inline]
@@ -181,6 +201,20 @@ impl Matchers {
             PathTest::Never => false,
         }
     }
+}
+
+/// Whether a block matches every request by Istio's definition, so that no block after it is asked.
+pub(super) fn is_catch_all(block: Option<&HttpMatch>) -> bool {
+    let Some(block) = block else { return true };
+    let any_path = match block.uri.as_deref() {
+        None | Some(StringMatch::Present) => true,
+        Some(StringMatch::Prefix(text)) => text == "/",
+        Some(StringMatch::Regex(pattern)) => pattern.text == ".*",
+        Some(StringMatch::Exact(_)) => false,
+    };
+    let lists = [&block.headers, &block.without_headers, &block.query_params];
+    let fixed = [&block.method, &block.scheme, &block.authority];
+    any_path && lists.iter().all(|list| list.is_empty()) && fixed.iter().all(|condition| condition.is_none())
 }
 
 impl PathTest {
@@ -216,7 +250,8 @@ impl Conditions {
             }
         }
         for (name, wanted) in &block.query_params {
-            conditions.query.push((name.as_str().into(), Test::new(wanted.as_deref())?));
+            let test = Test::new(wanted.as_deref())?;
+            conditions.query.push(QueryCondition { name: name.as_str().into(), test });
         }
         Some(conditions)
     }
@@ -227,9 +262,29 @@ impl Conditions {
 
     fn hold(&self, request: &RequestView<'_>) -> bool {
         self.headers.iter().all(|condition| condition.holds(request))
-            && self.query.iter().all(|(name, test)| {
-                first_query_value(request.path, name).is_some_and(|value| test.passes(value.as_bytes()))
-            })
+            && self.query.iter().all(|condition| condition.holds(request))
+    }
+}
+
+impl QueryCondition {
+    fn holds(&self, request: &RequestView<'_>) -> bool {
+        self.value(request).is_some_and(|value| self.test.passes(value.as_bytes()))
+    }
+
+    /// What the request says.
+    pub(super) fn value<'r>(&self, request: &RequestView<'r>) -> Option<&'r str> {
+        first_query_value(request.path, &self.name)
+    }
+}
+
+impl Condition<'_> {
+    /// Whether it holds. `path` is the request's, without query and fragment.
+    pub(super) fn holds(self, path: &str, request: &RequestView<'_>) -> bool {
+        match self {
+            Self::Path(matchers, test) => matchers.path_passes(test, path),
+            Self::Header(condition) => condition.holds(request),
+            Self::Query(condition) => condition.holds(request),
+        }
     }
 }
 
@@ -261,7 +316,8 @@ impl Source {
         })
     }
 
-    fn value<'r>(&self, request: &RequestView<'r>) -> Option<Cow<'r, [u8]>> {
+    /// What the request says.
+    pub(super) fn value<'r>(&self, request: &RequestView<'r>) -> Option<Cow<'r, [u8]>> {
         let text = match self {
             Self::Method => request.method,
             Self::Scheme => request.scheme,
@@ -287,7 +343,7 @@ impl Test {
         })
     }
 
-    fn passes(&self, value: &[u8]) -> bool {
+    pub(super) fn passes(&self, value: &[u8]) -> bool {
         match self {
             Self::Present => true,
             Self::Exact(text) => value == text.as_bytes(),
@@ -502,7 +558,7 @@ mod tests {
 
     #[test]
     fn catch_alls_are_what_istio_calls_so() {
-        let catch_all = |block: &HttpMatch| Matchers::default().push(Some(block)).catch_all;
+        let catch_all = |block: &HttpMatch| is_catch_all(Some(block));
         assert!(catch_all(&HttpMatch::default()));
         assert!(catch_all(&on_uri(prefix("/"))));
         assert!(catch_all(&on_uri(regex(".*"))));
@@ -512,6 +568,6 @@ mod tests {
         assert!(!catch_all(&on_query("a", exact("1"))));
         assert!(!catch_all(&HttpMatch { method: Some(at(exact("GET"))), ..HttpMatch::default() }));
         assert!(!catch_all(&on_header("x-a", Some(regex("(")))));
-        assert!(Matchers::default().push(None).catch_all);
+        assert!(is_catch_all(None));
     }
 }

@@ -25,6 +25,22 @@ pub struct RetryPolicy {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RetryOn(u16);
 
+/// The names of all conditions.
+const NAMES: [&str; 12] = [
+    "connect-failure",
+    "refused-stream",
+    "reset",
+    "reset-before-request",
+    "gateway-error",
+    "5xx",
+    "retriable-4xx",
+    "cancelled",
+    "deadline-exceeded",
+    "internal",
+    "resource-exhausted",
+    "unavailable",
+];
+
 impl RetryOn {
     /// `connect-failure`: no connection came about.
     pub const CONNECT_FAILURE: Self = Self(1);
@@ -50,16 +66,44 @@ impl RetryOn {
     pub const RESOURCE_EXHAUSTED: Self = Self(1 << 10);
     /// gRPC `unavailable`.
     pub const UNAVAILABLE: Self = Self(1 << 11);
+    /// `envoy-ratelimited`: the answer says `x-envoy-ratelimited`. Without it such an answer is never tried again.
+    pub const RATE_LIMITED: Self = Self(1 << 12);
+
+    /// What an HTTP answer alone can fulfil.
+    pub const ANY_ANSWER: Self =
+        Self(Self::GATEWAY_ERROR.0 | Self::SERVER_ERROR.0 | Self::RETRIABLE_4XX.0 | Self::RATE_LIMITED.0);
+    /// What a gRPC status can fulfil.
+    pub const ANY_GRPC: Self = Self(
+        Self::CANCELLED.0
+            | Self::DEADLINE_EXCEEDED.0
+            | Self::INTERNAL.0
+            | Self::RESOURCE_EXHAUSTED.0
+            | Self::UNAVAILABLE.0,
+    );
+    /// What a request without any answer fulfils: as in Envoy, 5xx and gateway errors are among it.
+    pub const ANY_RESET: Self = Self(Self::RESET.0 | Self::SERVER_ERROR.0 | Self::GATEWAY_ERROR.0);
+    /// What a request fulfils for which no connection came about.
+    pub const ANY_CONNECT: Self = Self(Self::CONNECT_FAILURE.0 | Self::ANY_RESET.0);
 
     /// Whether all of `other` is in it.
     pub fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
     }
 
+    /// Whether any of `other` is in it.
+    pub fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Both sets.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    /// The names of what is in it.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        NAMES.into_iter().filter(move |name| Self::named(name).is_some_and(|condition| self.contains(condition)))
     }
 
     /// The condition of this name; none for one that is not a set member here.
@@ -77,6 +121,7 @@ impl RetryOn {
             "internal" => Self::INTERNAL,
             "resource-exhausted" => Self::RESOURCE_EXHAUSTED,
             "unavailable" => Self::UNAVAILABLE,
+            "envoy-ratelimited" => Self::RATE_LIMITED,
             _ => return None,
         })
     }
@@ -140,6 +185,13 @@ mod tests {
         assert!(policy.on.contains(RetryOn::UNAVAILABLE.union(RetryOn::CANCELLED)));
         assert!(!policy.on.contains(RetryOn::SERVER_ERROR) && !policy.on.contains(RetryOn::GATEWAY_ERROR));
         assert!(policy.statuses.is_empty());
+    }
+
+    #[test]
+    fn every_condition_has_its_name() {
+        assert!(NAMES.iter().all(|name| RetryOn::named(name).unwrap().names().eq([*name])));
+        let default: Vec<_> = RetryPolicy::default().on.names().collect();
+        assert_eq!(default, ["connect-failure", "refused-stream", "cancelled", "unavailable"]);
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Answers that a rule gives by itself: redirects and direct responses.
 
+use std::fmt;
+
 use bytes::Bytes;
 use http::StatusCode;
 use http::header::HeaderValue;
@@ -69,6 +71,27 @@ impl DirectResponse {
     }
 }
 
+impl fmt::Display for Redirect {
+    /// Its status and where it leads, `…` for what stays: `301 https://…/new`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.status.as_u16())?;
+        if self.scheme.is_some() || self.authority.is_some() || !matches!(self.port, Port::Unchanged) {
+            let (scheme, authority) = (self.scheme.as_deref().unwrap_or("…"), self.authority.as_deref().unwrap_or("…"));
+            write!(f, "{scheme}://{authority}")?;
+        }
+        match self.port {
+            Port::Unchanged => {}
+            Port::Fixed(port) => write!(f, ":{port}")?,
+            Port::Listener => f.write_str(":…")?,
+        }
+        match &self.path {
+            Path::Unchanged => f.write_str("/…"),
+            Path::Whole(path) => f.write_str(path),
+            Path::Prefix(prefix) => write!(f, "{prefix}…"),
+        }
+    }
+}
+
 impl Redirect {
     /// None for a code that is no redirect.
     pub(super) fn new(written: &HttpRedirect) -> Option<Self> {
@@ -94,6 +117,11 @@ impl Redirect {
             (None, None) => Path::Unchanged,
         };
         Some(Self { status, scheme: text(&written.scheme), authority: text(&written.authority), port, path })
+    }
+
+    /// The same request, by `https`.
+    pub(super) fn to_https(status: StatusCode) -> Self {
+        Self { status, scheme: Some("https".into()), authority: None, port: Port::Unchanged, path: Path::Unchanged }
     }
 
     /// The `Location` for a request; `matched` is what the route's block matched of its path.

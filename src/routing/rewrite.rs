@@ -1,6 +1,8 @@
 //! New paths for old: `rewrite.uri` and `rewrite.uriRegexRewrite`. The query is always kept, a fragment never sent on. No
 //! slashes are repaired: Envoy does not either.
 
+use std::fmt;
+
 use regex::bytes::{Captures, Regex, RegexBuilder};
 
 /// The part of a request's path that a match block matched, which is what a rewrite replaces.
@@ -29,6 +31,24 @@ pub(super) struct Substitution(Vec<Part>);
 enum Part {
     Text(Vec<u8>),
     Group(usize),
+}
+
+impl fmt::Display for PathRewrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Replace(new) => f.write_str(new),
+            Self::Regex(rewrite) => write!(f, "{} for {}", rewrite.1, rewrite.0),
+        }
+    }
+}
+
+impl fmt::Display for Substitution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            Part::Text(text) => f.write_str(&String::from_utf8_lossy(text)),
+            Part::Group(number) => write!(f, "\\{number}"),
+        })
+    }
 }
 
 impl PathRewrite {

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::{HashSet, HashSetExt};
 use http::header::{HeaderMap, HeaderValue};
 
+use super::filters::Filters;
 use super::headers::HeaderOps;
 use super::host::HostIndex;
 use super::matching::Matchers;
@@ -13,13 +15,14 @@ use super::policy::RetryPolicy;
 use super::redirect::{DirectResponse, Redirect};
 use super::rewrite::{Matched, PathRewrite, path_and_query};
 use super::split::Split;
+use super::sticky::Sticky;
 
 /// What routing may know about a request.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestView<'r> {
     /// Method.
     pub method: &'r str,
-    /// `http` or `https`.
+    /// `http` or `https`: how the client came, as far as what says so is trusted.
     pub scheme: &'r str,
     /// Host or `:authority` as sent, with its port; empty if there is none.
     pub authority: &'r str,
@@ -46,13 +49,17 @@ pub enum Found<'t, D> {
 #[derive(Debug)]
 pub struct RouteTable<D> {
     listeners: Vec<(u16, Hosts<D>)>,
+    /// Every rule of every listener that a request can reach, once each.
+    rules: Vec<(u16, Arc<Rule<D>>)>,
 }
 
 /// The virtual hosts of one listener.
 #[derive(Debug)]
 pub struct Hosts<D> {
-    index: HostIndex,
-    virtual_hosts: Vec<VirtualHost<D>>,
+    pub(super) index: HostIndex,
+    pub(super) virtual_hosts: Vec<VirtualHost<D>>,
+    /// Where the plain requests of some virtual hosts go.
+    https_redirect: Option<Route<D>>,
 }
 
 /// The routes of one virtual host: block `i` of the matchers leads to `routes[i]`.
@@ -60,6 +67,23 @@ pub struct Hosts<D> {
 pub(super) struct VirtualHost<D> {
     pub(super) matchers: Matchers,
     pub(super) routes: Box<[Route<D>]>,
+    /// Whether plain requests are sent to `https`, whatever the routes say.
+    pub(super) https_redirect: bool,
+    /// Blocks that were left out, in their order.
+    pub(super) left_out: Box<[LeftOut]>,
+}
+
+/// A block that can never match on its listener.
+#[derive(Clone, Debug)]
+pub(super) struct LeftOut {
+    /// How many routes stand before it.
+    pub(super) behind: usize,
+    /// The label of its rule.
+    pub(super) rule: Arc<str>,
+    /// The condition that rules it out, what that wants, and what there is.
+    pub(super) condition: &'static str,
+    pub(super) wanted: String,
+    pub(super) actual: Option<String>,
 }
 
 /// One match block of one rule.
@@ -80,15 +104,34 @@ pub struct Rule<D> {
     pub number: usize,
     /// The name for metrics: the rule's, or `<virtualservice>/<index>`.
     pub label: Arc<str>,
+    /// Where it was written; none for the redirect of a Gateway.
+    pub origin: Option<Origin>,
     /// What becomes of the request.
     pub action: Action<D>,
+    /// Keeps clients on the destination that they once got; none by default.
+    pub sticky: Option<Sticky>,
     /// Bound of the whole exchange, retries included; none by default.
     pub timeout: Option<Duration>,
     /// When it is tried again.
     pub retry: RetryPolicy,
     /// The rule's own operations on a response that it makes itself. A [`Target`] has its own, which include these.
     pub response_headers: HeaderOps,
+    /// What else is done; none for most rules.
+    pub filters: Option<Box<Filters<D>>>,
     pub(super) path_rewrite: Option<PathRewrite>,
+}
+
+/// Where a rule was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The name of the VirtualService: the delegate's for a rule that was delegated.
+    pub virtual_service: Box<str>,
+    /// Its namespace.
+    pub namespace: Box<str>,
+    /// The number of the rule in it, from 0.
+    pub number: usize,
+    /// Whether the rule has a name, which is then its label.
+    pub named: bool,
 }
 
 /// What becomes of a request.
@@ -117,7 +160,20 @@ pub struct Target<D> {
 
 impl<D> RouteTable<D> {
     pub(super) fn new(listeners: Vec<(u16, Hosts<D>)>) -> Self {
-        Self { listeners }
+        let mut rules = Vec::new();
+        for (port, hosts) in &listeners {
+            let mut seen = HashSet::new();
+            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
+            for route in routes.chain(&hosts.https_redirect) {
+                // The blocks of one rule stand together, but several virtual hosts may have it.
+                let repeated = rules.last().is_some_and(|(_, last)| Arc::ptr_eq(last, &route.rule));
+                if !repeated && seen.insert(Arc::as_ptr(&route.rule)) {
+                    rules.push((*port, Arc::clone(&route.rule)));
+                }
+            }
+        }
+        rules.shrink_to_fit();
+        Self { listeners, rules }
     }
 
     /// The virtual hosts of a listener, by the port that rules see. Once per connection is enough.
@@ -130,30 +186,32 @@ impl<D> RouteTable<D> {
         self.listener(request.port).map_or(Found::NoHost, |hosts| hosts.find(request))
     }
 
-    /// Every rule of every listener, once each.
+    /// The ports of all listeners, as rules see them.
+    pub fn ports(&self) -> impl Iterator<Item = u16> {
+        self.listeners.iter().map(|(port, _)| *port)
+    }
+
+    /// Every rule of every listener that a request can reach, once each.
     pub fn rules(&self) -> impl Iterator<Item = (u16, &Arc<Rule<D>>)> {
-        self.listeners.iter().flat_map(|(port, hosts)| {
-            let routes = hosts.virtual_hosts.iter().flat_map(|host| &host.routes);
-            let mut last: Option<&Arc<Rule<D>>> = None;
-            // The blocks of one rule stand together.
-            routes.filter_map(move |route| {
-                let repeated = last.is_some_and(|rule| Arc::ptr_eq(rule, &route.rule));
-                last = Some(&route.rule);
-                (!repeated).then_some((*port, &route.rule))
-            })
-        })
+        self.rules.iter().map(|(port, rule)| (*port, rule))
     }
 }
 
 impl<D> Hosts<D> {
-    pub(super) fn new(index: HostIndex, virtual_hosts: Vec<VirtualHost<D>>) -> Self {
-        Self { index, virtual_hosts }
+    pub(super) fn new(index: HostIndex, virtual_hosts: Vec<VirtualHost<D>>, https_redirect: Option<Route<D>>) -> Self {
+        Self { index, virtual_hosts, https_redirect }
     }
 
     /// The route of a request that came in on this listener.
     pub fn find(&self, request: &RequestView<'_>) -> Found<'_, D> {
         let Some(number) = self.index.find(request.authority) else { return Found::NoHost };
         let host = &self.virtual_hosts[number as usize];
+        if host.https_redirect
+            && request.scheme != "https"
+            && let Some(redirect) = &self.https_redirect
+        {
+            return Found::Route(redirect);
+        }
         let (path, _) = path_and_query(request.path);
         match host.matchers.first(path, request) {
             Some(number) => Found::Route(&host.routes[number]),

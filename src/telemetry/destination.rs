@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::flag::Flag;
 use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
-use super::record::{AttemptResult, CLIENT_WENT_AWAY, Finished};
+use super::record::{AttemptResult, CLIENT_WENT_AWAY, Finished, MirrorResult};
 use super::scale::{Place, Scale};
 use super::shard::{Cell, Shards, Worker};
 
@@ -32,6 +32,8 @@ struct Shard {
     upstream: Classic,
     attempts: [Cell; AttemptResult::COUNT],
     flags: [Cell; Flag::COUNT],
+    mirrors: [Cell; MirrorResult::ALL.len()],
+    retries_refused: Cell,
     upstream_latency: Exponential,
     request_latency: Exponential,
 }
@@ -90,6 +92,22 @@ impl DestinationMetrics {
         self.shards.of(worker).attempts[result.index()].add(1);
     }
 
+    /// A copy of a request that was meant for this version ended.
+    pub fn mirrored(&self, worker: Worker, result: MirrorResult) {
+        self.shards.of(worker).mirrors[result as usize].add(1);
+    }
+
+    /// A request was not tried again because the version's retry budget is empty.
+    pub fn retry_refused(&self, worker: Worker) {
+        self.shards.of(worker).retries_refused.add(1);
+    }
+
+    /// How many attempts were made in all, over all workers. Not for every request.
+    #[must_use]
+    pub fn attempts_made(&self) -> u64 {
+        self.shards.sum(|s| s.attempts.iter().map(Cell::get).sum())
+    }
+
     /// An attempt got its response headers this long after its request was sent.
     #[inline]
     pub fn upstream_duration(&self, worker: Worker, duration: Duration) {
@@ -123,7 +141,7 @@ impl DestinationMetrics {
         let shard = self.shards.of(worker);
         shard.bytes_in.add(request.bytes_in);
         shard.bytes_out.add(request.bytes_out);
-        if let Some(flag) = request.flag {
+        for flag in request.flags.iter() {
             shard.flags[flag as usize].add(1);
         }
         if matches!(request.status, 100..500) && request.status != CLIENT_WENT_AWAY {
@@ -157,6 +175,14 @@ impl DestinationMetrics {
     /// Attempts by [`AttemptResult::index`].
     pub(super) fn attempts(&self, index: usize) -> u64 {
         self.shards.sum(|s| s.attempts[index].get())
+    }
+
+    pub(super) fn mirrors(&self, result: MirrorResult) -> u64 {
+        self.shards.sum(|s| s.mirrors[result as usize].get())
+    }
+
+    pub(super) fn retries_refused(&self) -> u64 {
+        self.shards.sum(|s| s.retries_refused.get())
     }
 
     pub(super) fn flags(&self, flag: Flag) -> u64 {

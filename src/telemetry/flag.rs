@@ -105,6 +105,41 @@ impl Flag {
     }
 }
 
+/// Several flags at once: an answer can be delayed on purpose and then time out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Flags(u32);
+
+impl Flags {
+    /// Puts one more in.
+    pub fn insert(&mut self, flag: Flag) {
+        self.0 |= 1 << flag as u32;
+    }
+
+    /// Whether it is in.
+    #[must_use]
+    pub fn contains(self, flag: Flag) -> bool {
+        self.0 & (1 << flag as u32) != 0
+    }
+
+    /// All that are in, in the order of [`Flag::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Flag> {
+        let mut left = self.0;
+        std::iter::from_fn(move || {
+            let index = left.trailing_zeros() as usize;
+            left &= left.wrapping_sub(1);
+            Flag::ALL.get(index).copied()
+        })
+    }
+}
+
+impl From<Flag> for Flags {
+    fn from(flag: Flag) -> Self {
+        let mut flags = Self::default();
+        flags.insert(flag);
+        flags
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +150,16 @@ mod tests {
             assert_eq!(*flag as usize, index);
         }
         assert!(Flag::ALL.is_sorted_by(|a, b| a.as_str() < b.as_str()));
+    }
+
+    #[test]
+    fn a_set_gives_back_what_was_put_in() {
+        let mut flags = Flags::from(Flag::UT);
+        flags.insert(Flag::DC);
+        flags.insert(Flag::UT);
+        assert_eq!(flags.iter().collect::<Vec<_>>(), [Flag::DC, Flag::UT]);
+        assert!(flags.contains(Flag::DC) && !flags.contains(Flag::DI));
+        assert_eq!(Flags::default().iter().next(), None);
     }
 
     #[test]

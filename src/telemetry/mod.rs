@@ -25,11 +25,11 @@ mod shard;
 mod tests;
 
 pub use destination::{DestinationMetrics, EndpointMetrics, Latency};
-pub use flag::Flag;
+pub use flag::{Flag, Flags};
 pub use histogram::Distribution;
 pub use limit::{LABEL_SETS, OTHER};
 pub use metrics::{ActiveRoute, Metrics, NONE, VersionSummary};
-pub use record::{AttemptResult, Finished};
+pub use record::{AttemptResult, Finished, MirrorResult};
 pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
 pub use route::RouteMetrics;
 pub use scale::Buckets;

@@ -39,6 +39,12 @@ pub(super) const REQUEST_BYTES: Name = counter("http_request_bytes_total", "Byte
 pub(super) const RESPONSE_BYTES: Name = counter("http_response_bytes_total", "Bytes of response bodies sent.");
 pub(super) const FLAGS: Name =
     counter("http_response_flags_total", "Requests that ended unusually, by flag (Envoy's letters).");
+pub(super) const MIRRORS: Name =
+    counter("serin_mirror_requests_total", "Copies of requests that were meant for a version, by what became of them.");
+pub(super) const RETRIES_REFUSED: Name = counter(
+    "serin_retry_budget_exhausted_total",
+    "Requests not tried again because the version's retry budget was empty.",
+);
 pub(super) const WEIGHT: Name = gauge(
     "serin_route_weight",
     "Share of a route's requests that a version gets, 0 to 1: as the file declares it and in effect.",

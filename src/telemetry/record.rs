@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::flag::Flag;
+use super::flag::{Flag, Flags};
 
 /// One finished client request: what [`RouteMetrics::finished`](super::RouteMetrics::finished) records.
 #[derive(Debug, Clone, Copy)]
@@ -14,8 +14,8 @@ pub struct Finished<'a> {
     pub method: &'a Method,
     /// The status the client got; 499 when it went away. Outside 100–599 it is counted as `other`.
     pub status: u16,
-    /// Why it ended unusually, if it did.
-    pub flag: Option<Flag>,
+    /// In which ways it ended unusually, if it did.
+    pub flags: Flags,
     /// First request byte in to last response byte out.
     pub duration: Duration,
     /// Body bytes the client sent.
@@ -48,6 +48,33 @@ impl AttemptResult {
         match Class::ALL.get(index) {
             Some(class) => class.as_str(),
             None => Flag::ALL[index - Class::COUNT].as_str(),
+        }
+    }
+}
+
+/// What became of one copy of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MirrorResult {
+    /// It was answered, with whatever status.
+    Sent,
+    /// Too many copies were under way.
+    DroppedBusy,
+    /// The request's body was too large to be kept for it.
+    DroppedSize,
+    /// It could not be sent, or was not answered in time.
+    Error,
+}
+
+impl MirrorResult {
+    pub(super) const ALL: [Self; 4] = [Self::Sent, Self::DroppedBusy, Self::DroppedSize, Self::Error];
+
+    /// The label value.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::DroppedBusy => "dropped_busy",
+            Self::DroppedSize => "dropped_size",
+            Self::Error => "error",
         }
     }
 }

@@ -88,7 +88,7 @@ impl Scrape {
 
 fn request(status: u16, millis: u64) -> Finished<'static> {
     let duration = Duration::from_millis(millis);
-    Finished { method: &Method::GET, status, flag: None, duration, bytes_in: 3, bytes_out: 64 }
+    Finished { method: &Method::GET, status, flags: Flags::default(), duration, bytes_in: 3, bytes_out: 64 }
 }
 
 fn active(metrics: &std::sync::Arc<RouteMetrics>, share: f64) -> ActiveRoute {
@@ -153,8 +153,8 @@ fn one_request_is_counted_everywhere_it_should_be() {
     destination.attempt(worker, AttemptResult::Status(201));
     destination.upstream_duration(worker, Duration::from_millis(4));
     destination.set_connections(0, 1);
-    let flag = Some(Flag::DI);
-    v2.finished(worker, &Finished { method: &Method::POST, flag, ..request(201, 5) });
+    let flag = Flag::DI;
+    v2.finished(worker, &Finished { method: &Method::POST, flags: flag.into(), ..request(201, 5) });
     destination.ended(worker);
 
     let scrape = Scrape::of(&metrics);
@@ -180,7 +180,7 @@ fn one_request_is_counted_everywhere_it_should_be() {
 #[test]
 fn types_are_right() {
     let (metrics, [v1, _]) = canary();
-    v1.finished(Worker(0), &Finished { flag: Some(Flag::UT), ..request(504, 1) });
+    v1.finished(Worker(0), &Finished { flags: Flag::UT.into(), ..request(504, 1) });
     let _endpoint = metrics.endpoint("shop", "v1", "10.0.0.1:80");
     metrics.reloads().in_force(1, "abc");
     let types = Scrape::of(&metrics).types;
@@ -193,7 +193,7 @@ fn types_are_right() {
         assert_eq!(kind, expected, "{name}");
     }
     assert_eq!(types.keys().filter(|name| name.starts_with("http_")).count(), 8);
-    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 13);
+    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 14);
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn unusual_methods_and_codes_and_lost_clients() {
     v1.finished(Worker(0), &Finished { method: &purge, ..request(200, 1) });
     v1.finished(Worker(0), &request(99, 1));
     v1.finished(Worker(1), &request(777, 1));
-    v1.finished(Worker(1), &Finished { flag: Some(Flag::DC), ..request(499, 90_000) });
+    v1.finished(Worker(1), &Finished { flags: Flag::DC.into(), ..request(499, 90_000) });
     let scrape = Scrape::of(&metrics);
     assert_eq!(scrape.one("http_requests_total", &[("method", "_OTHER"), ("code", "200")]), 1.0);
     assert_eq!(scrape.one("http_requests_total", &[("code", "other")]), 2.0);
@@ -308,7 +308,7 @@ fn endpoints_show_their_health_while_they_are_held() {
 fn requests_without_a_destination() {
     let metrics = Metrics::new(1, Buckets::Fine);
     assert!(Scrape::of(&metrics).find("http_requests_total", &[]).is_empty(), "nothing configured, nothing happened");
-    metrics.unrouted().finished(Worker(0), &Finished { flag: Some(Flag::NR), ..request(404, 0) });
+    metrics.unrouted().finished(Worker(0), &Finished { flags: Flag::NR.into(), ..request(404, 0) });
     let redirect = metrics.route("moved/0", NONE, NONE);
     redirect.finished(Worker(0), &request(301, 0));
     let scrape = Scrape::of(&metrics);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::endpoint::Endpoint;
+use super::outlier::OutlierPolicy;
 
 /// Istio's `loadBalancer.simple`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -44,38 +45,54 @@ impl EndpointSet {
         &self.endpoints
     }
 
-    /// One endpoint for a request, preferring those that can be reached and are not in `tried`. `draw` is a uniform random
-    /// number. None only when the set is empty.
-    pub fn pick(&self, balance: Balance, draw: u64, tried: &[Arc<Endpoint>]) -> Option<&Arc<Endpoint>> {
-        if let [only] = self.endpoints.as_slice() {
+    /// One endpoint for a request. `draw` is a uniform random number. Of those in use, those that can be reached and were not
+    /// tried are preferred. None only when none is in use.
+    pub fn pick(&self, choice: &Choice<'_>, draw: u64) -> Option<&Arc<Endpoint>> {
+        if let ([only], None) = (self.endpoints.as_slice(), choice.outlier) {
             return Some(only);
         }
-        let first = self.choose(balance, draw)?;
-        let fits = |one: &Arc<Endpoint>| one.is_reachable() && !is_among(one, tried);
-        if fits(first) {
+        let first = self.choose(choice, draw)?;
+        let fits = |one: &Arc<Endpoint>| one.is_reachable() && !is_among(one, choice.tried);
+        if fits(first) && !choice.is_out(first) {
             return Some(first);
         }
-        // Rare: from a random start, the first that fits; then any that was not tried; else the first choice.
-        let start = below(draw.rotate_left(17), self.endpoints.len());
-        let mut around = self.endpoints[start..].iter().chain(&self.endpoints[..start]);
-        let around_again = around.clone();
-        around
-            .find(|one| fits(one))
-            .or_else(|| around_again.into_iter().find(|one| !is_among(one, tried)))
-            .or(Some(first))
+        self.pick_around(choice, draw, first)
     }
 
-    fn choose(&self, balance: Balance, draw: u64) -> Option<&Arc<Endpoint>> {
+    /// Rare: from a random start, the first that fits; then any that was not tried; else the first choice.
+    fn pick_around<'s>(
+        &'s self,
+        choice: &Choice<'_>,
+        draw: u64,
+        first: &'s Arc<Endpoint>,
+    ) -> Option<&'s Arc<Endpoint>> {
+        let panic = choice.outlier.is_some_and(|policy| {
+            policy.min_health_percent > 0
+                && policy.is_panic(self.endpoints.iter().filter(|one| one.is_ejected()).count(), self.endpoints.len())
+        });
+        let in_use = |one: &&'s Arc<Endpoint>| panic || !choice.is_out(one);
+        let untried = |one: &&'s Arc<Endpoint>| !is_among(one, choice.tried);
+        let start = below(draw.rotate_left(17), self.endpoints.len());
+        let around =
+            || [first].into_iter().chain(&self.endpoints[start..]).chain(&self.endpoints[..start]).filter(in_use);
+        around()
+            .find(|one| one.is_reachable() && untried(one))
+            .or_else(|| around().find(untried))
+            .or_else(|| around().next())
+    }
+
+    fn choose(&self, choice: &Choice<'_>, draw: u64) -> Option<&Arc<Endpoint>> {
         if self.endpoints.is_empty() {
             return None;
         }
-        let index = match balance {
+        let index = match choice.balance {
             Balance::RoundRobin => self.slot(self.next.fetch_add(1, Ordering::Relaxed) % self.slots()),
             Balance::Random => self.slot(below(draw, self.slots())),
             Balance::LeastRequest => {
                 let one = self.slot(below(draw & 0xffff_ffff_0000_0000, self.slots()));
                 let other = self.slot(below(draw << 32, self.slots()));
-                if self.load(other) < self.load(one) { other } else { one }
+                let load = |index: usize| (choice.is_out(&self.endpoints[index]), self.load(index));
+                if load(other) < load(one) { other } else { one }
             }
         };
         Some(&self.endpoints[index])
@@ -92,6 +109,23 @@ impl EndpointSet {
 
     fn slot(&self, at: usize) -> usize {
         if self.round.is_empty() { at } else { self.round[at] as usize }
+    }
+}
+
+/// What decides between the endpoints of a set.
+#[derive(Clone, Copy, Debug)]
+pub struct Choice<'a> {
+    /// How one is chosen.
+    pub balance: Balance,
+    /// Endpoints that are ejected under this policy are not in use; none: all are in use.
+    pub outlier: Option<&'a OutlierPolicy>,
+    /// Endpoints that this request has been sent to already.
+    pub tried: &'a [Arc<Endpoint>],
+}
+
+impl Choice<'_> {
+    fn is_out(&self, endpoint: &Endpoint) -> bool {
+        self.outlier.is_some() && endpoint.is_ejected()
     }
 }
 
@@ -131,16 +165,22 @@ fn gcd(a: u64, b: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Lease;
+    use crate::upstream::{Address, ConnectError, Lease};
+
+    fn by(balance: Balance) -> Choice<'static> {
+        Choice { balance, outlier: None, tried: &[] }
+    }
 
     fn set(weights: &[u32]) -> EndpointSet {
-        let endpoints =
-            weights.iter().enumerate().map(|(n, &w)| (Arc::new(Endpoint::new(n.to_string(), Vec::new(), 1)), w));
+        let endpoints = weights
+            .iter()
+            .enumerate()
+            .map(|(n, &w)| (Arc::new(Endpoint::new(n.to_string(), Address::Tcp(Vec::new()), 1)), w));
         EndpointSet::new(endpoints.collect())
     }
 
     fn names(set: &EndpointSet, balance: Balance, draws: impl Iterator<Item = u64>) -> Vec<String> {
-        draws.map(|draw| set.pick(balance, draw, &[]).unwrap().name().to_owned()).collect()
+        draws.map(|draw| set.pick(&by(balance), draw).unwrap().name().to_owned()).collect()
     }
 
     #[tokio::test]
@@ -158,9 +198,9 @@ mod tests {
         let (low, high) = (0_u64, u64::MAX);
         // One of the draw's halves decides each candidate: busy and free in either order gives the free one.
         for draw in [high << 32, high >> 32] {
-            assert_eq!(set.pick(Balance::LeastRequest, draw, &[]).unwrap().name(), "1");
+            assert_eq!(set.pick(&by(Balance::LeastRequest), draw).unwrap().name(), "1");
         }
-        assert_eq!(set.pick(Balance::LeastRequest, low, &[]).unwrap().name(), "0");
+        assert_eq!(set.pick(&by(Balance::LeastRequest), low).unwrap().name(), "0");
     }
 
     #[tokio::test]
@@ -175,16 +215,46 @@ mod tests {
     async fn a_tried_or_unreachable_endpoint_is_passed_over_while_another_is_left() {
         let set = set(&[1, 1]);
         let first = Arc::clone(&set.endpoints()[0]);
-        let other = set.pick(Balance::Random, 0, std::slice::from_ref(&first)).unwrap();
+        let other = set.pick(&Choice { tried: std::slice::from_ref(&first), ..by(Balance::Random) }, 0).unwrap();
         assert_eq!(other.name(), "1");
-        first.connect(std::time::Duration::from_secs(1)).await.unwrap_err();
-        assert_eq!(set.pick(Balance::Random, 0, &[]).unwrap().name(), "1");
+        first.tried::<()>(&Err(ConnectError::Unresolved));
+        assert_eq!(set.pick(&by(Balance::Random), 0).unwrap().name(), "1");
         let both = set.endpoints().to_vec();
-        assert!(set.pick(Balance::Random, 0, &both).is_some());
+        assert!(set.pick(&Choice { tried: &both, ..by(Balance::Random) }, 0).is_some());
     }
 
     #[test]
     fn an_empty_set_has_nothing_to_offer() {
-        assert!(EndpointSet::default().pick(Balance::Random, 7, &[]).is_none());
+        assert!(EndpointSet::default().pick(&by(Balance::Random), 7).is_none());
+    }
+
+    #[tokio::test]
+    async fn an_ejected_endpoint_gets_nothing_while_others_are_in_use() {
+        let policy = OutlierPolicy::default();
+        let set = set(&[1, 1, 1]);
+        let draws = || (0..300_u64).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let out = |balance| Choice { outlier: Some(&policy), ..by(balance) };
+        set.endpoints()[1].health().eject(&policy, 0);
+        for balance in [Balance::LeastRequest, Balance::RoundRobin, Balance::Random] {
+            let picked: Vec<&str> = draws().map(|draw| set.pick(&out(balance), draw).unwrap().name()).collect();
+            assert!(!picked.contains(&"1") && picked.contains(&"0") && picked.contains(&"2"), "{balance:?}");
+            assert!(names(&set, balance, draws()).contains(&"1".to_owned()), "without a policy it is in use");
+        }
+        // Tried or not, an ejected one is no way out.
+        let tried = [Arc::clone(&set.endpoints()[0]), Arc::clone(&set.endpoints()[2])];
+        let picked = set.pick(&Choice { tried: &tried, ..out(Balance::Random) }, 5).unwrap();
+        assert_ne!(picked.name(), "1");
+    }
+
+    #[tokio::test]
+    async fn when_all_are_ejected_there_is_none_unless_that_is_ignored() {
+        let policy = OutlierPolicy::default();
+        for weights in [&[1][..], &[1, 1]] {
+            let set = set(weights);
+            set.endpoints().iter().for_each(|one| one.health().eject(&policy, 0));
+            assert!(set.pick(&Choice { outlier: Some(&policy), ..by(Balance::Random) }, 3).is_none());
+            let panicking = OutlierPolicy { min_health_percent: 50, ..policy.clone() };
+            assert!(set.pick(&Choice { outlier: Some(&panicking), ..by(Balance::Random) }, 3).is_some());
+        }
     }
 }

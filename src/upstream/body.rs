@@ -13,6 +13,8 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::replay::{self, Copied, Reader, Recording};
+
 /// How far the upload of one request body has come. Read by whoever decides whether a connection may be used again.
 #[derive(Debug, Default)]
 pub struct UploadProgress {
@@ -36,6 +38,28 @@ impl UploadProgress {
     pub fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Relaxed)
     }
+
+    /// The whole body was handed over.
+    pub(super) fn finish(&self) {
+        self.finished.store(true, Ordering::Relaxed);
+    }
+
+    /// It is handed over once more from its beginning.
+    pub(super) fn begin_again(&self) {
+        self.finished.store(false, Ordering::Relaxed);
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Why a body stops before its end.
+#[derive(Debug, thiserror::Error)]
+pub enum UploadError {
+    /// The client broke off.
+    #[error(transparent)]
+    Client(#[from] hyper::Error),
+    /// The request is being sent again, so that this attempt gets nothing more.
+    #[error("the request is being sent again")]
+    Superseded,
 }
 
 /// The body of a request as sent upstream.
@@ -46,6 +70,10 @@ pub enum RequestBody {
     Empty,
     /// Streamed from the client as the endpoint takes it.
     Streaming(Upload),
+    /// The same, and kept meanwhile.
+    Recorded(Reader),
+    /// A copy of what another destination got.
+    Copied(Box<Copied>),
 }
 
 /// A client's body on its way.
@@ -65,12 +93,63 @@ impl RequestBody {
         Self::Streaming(Upload { incoming: Some(incoming), progress: Arc::default() })
     }
 
-    /// The progress of the upload; none for an empty body.
+    /// The progress of the upload; none for an empty body and for a copy.
     pub fn progress(&self) -> Option<Arc<UploadProgress>> {
         match self {
-            Self::Empty => None,
+            Self::Empty | Self::Copied(_) => None,
             Self::Streaming(upload) => Some(Arc::clone(&upload.progress)),
+            Self::Recorded(reader) => Some(Arc::clone(reader.recording().progress())),
         }
+    }
+
+    /// The same body, kept from now on while it is sent, if it is not known to be too large for that.
+    #[must_use]
+    pub fn recorded(self) -> Self {
+        match self {
+            Self::Streaming(upload) if upload.size_hint().lower() <= replay::LIMIT => {
+                Self::Recorded(Recording::start(upload))
+            }
+            other => other,
+        }
+    }
+
+    /// The recording, of a body that is being kept.
+    pub fn recording(&self) -> Option<&Arc<Recording>> {
+        if let Self::Recorded(reader) = self { Some(reader.recording()) } else { None }
+    }
+}
+
+impl Upload {
+    /// The next frame from the client.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Self { incoming: Some(incoming), progress } = self else { return Poll::Ready(None) };
+        let polled = Pin::new(&mut *incoming).poll_frame(cx);
+        progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                if let Some(data) = frame.data_ref() {
+                    progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
+                }
+                if incoming.is_end_stream() {
+                    progress.finish();
+                }
+            }
+            Poll::Ready(None) => progress.finish(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
+    }
+
+    pub(super) fn is_end_stream(&self) -> bool {
+        self.incoming.as_ref().is_none_or(Body::is_end_stream)
+    }
+
+    pub(super) fn size_hint(&self) -> SizeHint {
+        self.incoming.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
+    }
+
+    pub(super) fn progress(&self) -> &Arc<UploadProgress> {
+        &self.progress
     }
 }
 
@@ -105,43 +184,32 @@ async fn linger(mut incoming: Incoming) {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = UploadError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming(Upload { incoming: Some(incoming), progress }) = self.get_mut() else {
-            return Poll::Ready(None);
-        };
-        let polled = Pin::new(&mut *incoming).poll_frame(cx);
-        progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
-        match &polled {
-            Poll::Ready(Some(Ok(frame))) => {
-                if let Some(data) = frame.data_ref() {
-                    progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-                }
-                if incoming.is_end_stream() {
-                    progress.finished.store(true, Ordering::Relaxed);
-                }
-            }
-            Poll::Ready(None) => progress.finished.store(true, Ordering::Relaxed),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(upload) => upload.poll(cx).map_err(UploadError::Client),
+            Self::Recorded(reader) => reader.poll(cx),
+            Self::Copied(copied) => Poll::Ready(copied.next().map(Ok)),
         }
-        polled
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming().is_none_or(Body::is_end_stream)
+        match self {
+            Self::Empty => true,
+            Self::Streaming(upload) => upload.is_end_stream(),
+            Self::Recorded(reader) => reader.is_end_stream(),
+            Self::Copied(copied) => copied.is_over(),
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming().map_or(SizeHint::with_exact(0), Body::size_hint)
-    }
-}
-
-impl RequestBody {
-    fn incoming(&self) -> Option<&Incoming> {
         match self {
-            Self::Empty => None,
-            Self::Streaming(upload) => upload.incoming.as_ref(),
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Streaming(upload) => upload.size_hint(),
+            Self::Recorded(reader) => reader.size_hint(),
+            Self::Copied(copied) => copied.size_hint(),
         }
     }
 }

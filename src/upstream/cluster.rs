@@ -1,41 +1,85 @@
 //! What a destination resolves to: a set of endpoints and how one of them is chosen.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::balance::{Balance, EndpointSet};
-use super::endpoint::{Endpoint, Lease};
+use super::balance::{Balance, Choice, EndpointSet};
+use super::endpoint::{Duties, Endpoint, Lease};
+use super::hash::HashKey;
+use super::http2::Use;
+use super::limits::{Limits, Overloaded, Permit, Resource, Usage};
+use super::outlier::{Outcome, OutlierPolicy};
+use super::pool::Lifetime;
+use super::transport::Transport;
 
 /// There is no endpoint to send a request to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("no healthy endpoint")]
 pub struct NoHealthyUpstream;
 
+/// Why a cluster takes no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unavailable {
+    /// It has no endpoint, or none that is in use.
+    #[error(transparent)]
+    NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// It has as many requests as it may have.
+    #[error(transparent)]
+    Overloaded(#[from] Overloaded),
+}
+
 /// How a cluster treats its endpoints.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterPolicy {
     /// How one endpoint is chosen.
     pub balance: Balance,
-    /// For TCP and whatever comes before the first request; Istio's default is 10 s.
+    /// What of a request chooses the endpoint, where `balance` goes by that. Without it in a request: at random.
+    pub hash_key: Option<HashKey>,
+    /// For TCP and whatever comes before the first request, and for waiting until another connection is free; Istio's
+    /// default is 10 s.
     pub connect_timeout: Duration,
     /// An idle connection is closed after this.
     pub idle_timeout: Duration,
-    /// False: one request a connection (`maxRequestsPerConnection: 1`).
-    pub keep_alive: bool,
+    /// A connection takes no new request when it is this old; none: however old.
+    pub max_connection_age: Option<Duration>,
+    /// Requests a connection; 0: any number, 1: no keep-alive.
+    pub max_requests: u32,
+    /// What it may be asked at once.
+    pub limits: Limits,
+    /// When answers take an endpoint out of use; none: never.
+    pub outlier: Option<OutlierPolicy>,
+    /// How endpoints are spoken to.
+    pub transport: Transport,
 }
 
 impl Default for ClusterPolicy {
     fn default() -> Self {
         Self {
             balance: Balance::default(),
+            hash_key: None,
             connect_timeout: Duration::from_secs(10),
             // Shorter than the 5 s after which common servers close theirs, so that a request rarely meets a closing one.
             idle_timeout: Duration::from_secs(4),
-            keep_alive: true,
+            max_connection_age: None,
+            max_requests: 0,
+            limits: Limits::default(),
+            outlier: None,
+            transport: Transport::default(),
         }
+    }
+}
+
+impl ClusterPolicy {
+    pub(super) fn lifetime(&self) -> Lifetime {
+        Lifetime { idle: self.idle_timeout, age: self.max_connection_age }
+    }
+
+    pub(super) fn shared_use(&self) -> Use {
+        let streams = self.transport.http2.map_or(0, |http2| http2.streams);
+        Use { streams, requests: self.max_requests, max_age: self.max_connection_age }
     }
 }
 
@@ -45,12 +89,20 @@ pub struct Cluster {
     name: String,
     policy: ClusterPolicy,
     endpoints: ArcSwap<EndpointSet>,
+    usage: Arc<Usage>,
+    /// Held by who decides on an ejection: the limit on them is one of all endpoints together.
+    ejecting: Mutex<()>,
 }
 
 impl Cluster {
     /// A cluster; `name` is printed in replies and logs: `product-service v2`.
     pub fn new(name: String, policy: ClusterPolicy, endpoints: EndpointSet) -> Self {
-        Self { name, policy, endpoints: ArcSwap::from_pointee(endpoints) }
+        Self::taking_over(name, policy, endpoints, Arc::default())
+    }
+
+    /// A cluster in the place of an earlier one, whose requests and connections count on.
+    pub(super) fn taking_over(name: String, policy: ClusterPolicy, set: EndpointSet, usage: Arc<Usage>) -> Self {
+        Self { name, policy, endpoints: ArcSwap::from_pointee(set), usage, ejecting: Mutex::default() }
     }
 
     /// Its name for people.
@@ -63,11 +115,53 @@ impl Cluster {
         &self.policy
     }
 
-    /// A claim on one endpoint, other than those in `tried` where there is a choice. `draw` is a uniform random number.
-    pub fn pick(&self, draw: u64, tried: &[Arc<Endpoint>]) -> Result<Lease, NoHealthyUpstream> {
+    pub(super) fn usage(&self) -> &Arc<Usage> {
+        &self.usage
+    }
+
+    /// A claim on one endpoint, other than those in `tried` where there is a choice. `draw` is a uniform random number, or
+    /// the hash of what the request is to be kept together by.
+    pub fn pick(self: &Arc<Self>, draw: u64, tried: &[Arc<Endpoint>]) -> Result<Lease, Unavailable> {
         let endpoints = self.endpoints.load();
-        let endpoint = endpoints.pick(self.policy.balance, draw, tried).ok_or(NoHealthyUpstream)?;
-        Ok(Lease::new(Arc::clone(endpoint)))
+        let choice = Choice { balance: self.policy.balance, outlier: self.policy.outlier.as_ref(), tried };
+        let endpoint = endpoints.pick(&choice, draw).ok_or(NoHealthyUpstream)?;
+        let request = self.policy.limits.claim(&self.usage, Resource::Request)?;
+        let judge = self.policy.outlier.is_some().then(|| Arc::clone(self));
+        Ok(Lease::of(Arc::clone(endpoint), Some(Duties { judge, request })))
+    }
+
+    /// The right to send one request once more, until it is dropped; none where there is no limit.
+    pub fn admit_retry(&self) -> Result<Option<Permit>, Overloaded> {
+        self.policy.limits.claim(&self.usage, Resource::Retry)
+    }
+
+    /// Whether requests may go to this endpoint of it.
+    pub fn is_in_use(&self, endpoint: &Endpoint) -> bool {
+        endpoint.is_reachable() && (self.policy.outlier.is_none() || !endpoint.is_ejected())
+    }
+
+    /// Counts an outcome, and ejects the endpoint if it is time.
+    pub(super) fn judge(&self, endpoint: &Arc<Endpoint>, outcome: Outcome) {
+        let Some(policy) = &self.policy.outlier else { return };
+        let now = endpoint.now();
+        if !endpoint.health().observe(policy, outcome, now) {
+            return;
+        }
+        let _one_at_a_time = self.ejecting.lock().unwrap_or_else(PoisonError::into_inner);
+        let set = self.endpoints.load();
+        let all = set.endpoints();
+        let ejected = all.iter().filter(|one| one.is_ejected()).count();
+        let known = all.iter().any(|one| Arc::ptr_eq(one, endpoint));
+        if known && !endpoint.is_ejected() && policy.may_eject(ejected, all.len()) {
+            endpoint.health().eject(policy, now);
+            let (of, percent) = (all.len(), policy.max_ejection_percent);
+            tracing::warn!(
+                "{} of {} is ejected for its errors: {} of {of} endpoints are now, at most {percent} % may be",
+                endpoint.name(),
+                self.name,
+                ejected + 1
+            );
+        }
     }
 
     /// The endpoints of this moment.
@@ -83,7 +177,7 @@ impl Cluster {
     /// Closes one worker's connections that have been idle too long.
     pub fn evict_idle(&self, worker: usize, now: Instant) {
         for endpoint in self.endpoints.load().endpoints() {
-            endpoint.pool(worker).evict(self.policy.idle_timeout, now);
+            endpoint.pool(worker).evict(self.policy.lifetime(), self.policy.shared_use(), now);
         }
     }
 }

@@ -1,27 +1,50 @@
-//! Opening a connection to an endpoint: TCP, then the HTTP/1.1 client of hyper on top. Never retries; that is the caller's.
+//! Opening a connection to an endpoint: the socket, TLS where it is asked for, and hyper's client on top. Never retries; that
+//! is the caller's.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
 
 use super::body::RequestBody;
-use super::gather::Gather;
+use super::connection::Http1;
+use super::http2::Shared;
+use super::limits::{Overloaded, Permit, Usage};
+use super::stream::{Socket, Stream};
+use super::transport::{Http2Policy, Keepalive};
 
 /// The most that hyper buffers for one connection and direction, in bytes (its own default is 400 KiB).
 const BUFFER: usize = 64 * 1024;
 /// A response head larger than this is refused, in bytes.
 const MAX_HEAD: usize = 64 * 1024;
+/// Unread bytes that a stream of HTTP/2 may have under way …
+const STREAM_WINDOW: u32 = 128 * 1024;
+/// … and all streams of a connection together.
+const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// Unacknowledged data is given up after this: a peer that vanished without a word.
 const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An open connection, ready for one request at a time.
-pub type Connection = http1::SendRequest<RequestBody>;
+/// Where an endpoint listens.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// TCP; tried in this order (`localhost` has two). Empty while a name has no address.
+    Tcp(Vec<SocketAddr>),
+    /// A Unix socket; a path that begins with a zero byte is an abstract name.
+    Unix(PathBuf),
+}
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +58,15 @@ pub enum ConnectError {
     /// This process has no descriptor or port left for it: not the endpoint's fault.
     #[error("out of descriptors or ports: {0}")]
     Exhausted(io::Error),
+    /// The cluster has all the connections, or all the requests that wait for one, that it may have.
+    #[error("the limit of connections or of waiting requests is reached")]
+    Overloaded(#[from] Overloaded),
+    /// No TLS with it: a certificate that is not believed, say.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
+    /// The request's `Host` is no name that TLS could ask for.
+    #[error("the host of the request is no server name for TLS")]
+    NoServerName,
     /// The operating system's answer.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -43,27 +75,112 @@ pub enum ConnectError {
     Handshake(#[from] hyper::Error),
 }
 
-/// Connects to the first address that answers; `limit` is for all of them together.
-pub async fn connect(addresses: &[SocketAddr], limit: Duration) -> Result<Connection, ConnectError> {
-    let stream = timeout(limit, connect_tcp(addresses)).await.map_err(|_| ConnectError::Timeout(limit))??;
+impl ConnectError {
+    /// Whether it says something about the endpoint.
+    pub fn blames_endpoint(&self) -> bool {
+        !matches!(self, Self::Exhausted(_) | Self::Overloaded(_) | Self::NoServerName)
+    }
+}
+
+/// What a connection is opened with.
+#[derive(Debug)]
+pub(super) struct Opening {
+    /// For everything until it is open.
+    pub limit: Duration,
+    pub keepalive: Keepalive,
+    pub tls: Option<(Arc<ClientConfig>, ServerName<'static>)>,
+    /// That name, where it depends on the request.
+    pub server_name: Option<Box<str>>,
+    pub permit: Option<Permit>,
+    /// Who is told when the connection has nothing to do.
+    pub usage: Option<Arc<Usage>>,
+}
+
+/// Opens a connection for one request at a time.
+pub(super) async fn http1(address: &Address, mut opening: Opening) -> Result<Http1, ConnectError> {
+    let stream = open(address, &mut opening).await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(BUFFER)
         .max_header_size(MAX_HEAD)
-        .handshake::<_, RequestBody>(TokioIo::new(Gather(stream)))
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
         .await?;
     tokio::spawn(async move {
         // Its error reaches whoever waits for the response; here it only means that the connection is gone.
         let _ = connection.with_upgrades().await;
     });
-    Ok(sender)
+    let Opening { server_name, usage, .. } = opening;
+    Ok(Http1 { sender, opened: Instant::now(), served: 0, server_name, usage })
 }
 
-async fn connect_tcp(addresses: &[SocketAddr]) -> Result<TcpStream, ConnectError> {
+/// Opens a connection for many streams.
+pub(super) async fn http2(
+    address: &Address,
+    mut opening: Opening,
+    policy: Http2Policy,
+) -> Result<Shared, ConnectError> {
+    let tls = opening.tls.is_some();
+    let stream = open(address, &mut opening).await?;
+    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(BUFFER)
+        .max_header_list_size(MAX_HEAD as u32)
+        .keep_alive_interval(policy.ping_interval)
+        .keep_alive_timeout(policy.ping_timeout)
+        .keep_alive_while_idle(true)
+        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .await?;
+    let allowed = Arc::new(AtomicU32::new(u32::MAX));
+    let told = Arc::clone(&allowed);
+    let task = tokio::spawn(poll_fn(move |cx| {
+        // Its error reaches whoever waits for a response.
+        let ended = Pin::new(&mut connection).poll(cx).map(drop);
+        told.store(u32::try_from(connection.current_max_send_streams()).unwrap_or(u32::MAX), Ordering::Relaxed);
+        ended
+    }));
+    let now = Instant::now();
+    let Opening { server_name, usage, .. } = opening;
+    Ok(Shared {
+        sender,
+        opened: now,
+        streams: AtomicU32::new(0),
+        allowed,
+        served: AtomicU32::new(0),
+        idle_since: Mutex::new(now),
+        server_name,
+        tls,
+        usage,
+        task: task.abort_handle(),
+    })
+}
+
+/// The stream to an address; the limit is for all of its attempts together.
+async fn open(address: &Address, opening: &mut Opening) -> Result<Stream, ConnectError> {
+    let limit = opening.limit;
+    timeout(limit, open_unbounded(address, opening)).await.map_err(|_| ConnectError::Timeout(limit))?
+}
+
+async fn open_unbounded(address: &Address, opening: &mut Opening) -> Result<Stream, ConnectError> {
+    let socket = match address {
+        Address::Tcp(addresses) => Socket::Tcp(connect_tcp(addresses, opening.keepalive).await?),
+        Address::Unix(path) => Socket::Unix(UnixStream::connect(path).await.map_err(classify)?),
+    };
+    match opening.tls.take() {
+        None => Ok(Stream::plain(socket, opening.permit.take())),
+        Some((config, name)) => {
+            let stream = TlsConnector::from(config).connect(name, socket).await.map_err(ConnectError::Tls)?;
+            Ok(Stream::tls(stream, opening.permit.take()))
+        }
+    }
+}
+
+async fn connect_tcp(addresses: &[SocketAddr], keepalive: Keepalive) -> Result<TcpStream, ConnectError> {
     let mut last = ConnectError::Unresolved;
     for address in addresses {
         match TcpStream::connect(address).await {
             Ok(stream) => {
-                set_options(&stream)?;
+                set_options(&stream, keepalive)?;
                 return Ok(stream);
             }
             Err(error) => last = classify(error),
@@ -80,11 +197,11 @@ fn classify(error: io::Error) -> ConnectError {
     }
 }
 
-fn set_options(stream: &TcpStream) -> io::Result<()> {
+fn set_options(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     let probes =
-        TcpKeepalive::new().with_time(Duration::from_secs(15)).with_interval(Duration::from_secs(5)).with_retries(3);
+        TcpKeepalive::new().with_time(keepalive.time).with_interval(keepalive.interval).with_retries(keepalive.probes);
     socket.set_tcp_keepalive(&probes)?;
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
@@ -93,21 +210,47 @@ fn set_options(stream: &TcpStream) -> io::Result<()> {
 mod tests {
     use super::*;
 
+    fn opening() -> Opening {
+        Opening {
+            limit: Duration::from_secs(5),
+            keepalive: Keepalive::default(),
+            tls: None,
+            server_name: None,
+            permit: None,
+            usage: None,
+        }
+    }
+
     #[tokio::test]
     async fn a_closed_port_is_refused_and_the_next_address_is_tried() {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let refused = closed.local_addr().unwrap();
         drop(closed);
         let open = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let limit = Duration::from_secs(5);
-        assert!(connect(&[refused, open.local_addr().unwrap()], limit).await.is_ok());
-        let error = connect(&[refused], limit).await.unwrap_err();
+        let both = Address::Tcp(vec![refused, open.local_addr().unwrap()]);
+        assert!(http1(&both, opening()).await.is_ok());
+        let error = http1(&Address::Tcp(vec![refused]), opening()).await.unwrap_err();
         assert!(matches!(error, ConnectError::Io(ref io) if io.kind() == io::ErrorKind::ConnectionRefused), "{error}");
     }
 
     #[tokio::test]
     async fn no_address_is_an_error_of_its_own() {
-        let error = connect(&[], Duration::from_secs(1)).await.unwrap_err();
+        let error = http1(&Address::Tcp(Vec::new()), opening()).await.unwrap_err();
         assert!(matches!(error, ConnectError::Unresolved));
+    }
+
+    #[tokio::test]
+    async fn unix_sockets_are_reached_by_path_and_by_abstract_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let _listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(http1(&Address::Unix(path), opening()).await.is_ok());
+        let name = format!("\0{}", folder.path().display());
+        let error = http1(&Address::Unix(name.clone().into()), opening()).await.unwrap_err();
+        assert!(error.blames_endpoint());
+        use std::os::linux::net::SocketAddrExt;
+        let address = std::os::unix::net::SocketAddr::from_abstract_name(&name.as_bytes()[1..]).unwrap();
+        let _listener = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+        assert!(http1(&Address::Unix(name.into()), opening()).await.is_ok());
     }
 }

@@ -4,19 +4,35 @@
 //! [`Lease`], which counts as an active request until it is dropped. Endpoints own their idle connections, one pool per
 //! worker, and live as long as any generation of the configuration names them. Nothing here knows routes or statuses.
 
+pub mod acquire;
 pub mod balance;
 pub mod body;
+pub mod budget;
 pub mod cluster;
 pub mod connect;
+pub mod connection;
 pub mod endpoint;
 pub mod gather;
+pub mod hash;
+pub mod http2;
+pub mod limits;
+pub mod outlier;
 pub mod pool;
 pub mod registry;
+pub mod replay;
 pub mod resolve;
+mod stream;
+pub mod tls;
+pub mod transport;
 
 pub use balance::Balance;
 pub use body::{RequestBody, UploadProgress};
-pub use cluster::{Cluster, NoHealthyUpstream};
-pub use connect::{ConnectError, Connection};
+pub use budget::Budget;
+pub use cluster::{Cluster, ClusterPolicy, NoHealthyUpstream, Unavailable};
+pub use connect::{Address, ConnectError};
+pub use connection::{Connection, Exchange};
 pub use endpoint::{Endpoint, Lease};
+pub use limits::{Limits, Overloaded, Permit};
+pub use outlier::{Outcome, OutlierPolicy};
 pub use registry::{ClusterSpec, EndpointSpec, Registry, Target};
+pub use replay::{Copied, Recording, TooLarge};

@@ -1,29 +1,38 @@
 //! Every live cluster and endpoint by identity, so that a new generation of the configuration finds the connections and
 //! the health of the last one. Used when a configuration is built and when a name resolves anew, never by a request.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use super::balance::EndpointSet;
+use super::budget::Budget;
 use super::cluster::{Cluster, ClusterPolicy};
+use super::connect::Address;
 use super::endpoint::Endpoint;
 
 /// Where an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Fixed addresses of one endpoint, tried in this order (`localhost` has two).
-    Addresses {
+    /// One endpoint in a known place.
+    Fixed {
         /// As printed: `localhost:8081`.
         name: String,
         /// What it stands for.
-        addresses: Vec<SocketAddr>,
+        address: Address,
     },
     /// A name in DNS: each of its addresses is an endpoint.
     Name {
         /// The name.
         host: String,
         /// The port on each address.
+        port: u16,
+    },
+    /// A name in DNS that is one endpoint: each new connection goes to its first address.
+    FirstOfName {
+        /// The name.
+        host: String,
+        /// The port.
         port: u16,
     },
 }
@@ -54,8 +63,8 @@ impl ClusterSpec {
     /// The names that have to be resolved for it.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.endpoints.iter().filter_map(|one| match &one.target {
-            Target::Name { host, .. } => Some(host.as_str()),
-            Target::Addresses { .. } => None,
+            Target::Name { host, .. } | Target::FirstOfName { host, .. } => Some(host.as_str()),
+            Target::Fixed { .. } => None,
         })
     }
 }
@@ -70,8 +79,18 @@ pub struct Registry {
 #[derive(Debug, Default)]
 struct Live {
     clusters: HashMap<String, (ClusterSpec, Weak<Cluster>)>,
-    endpoints: HashMap<(String, String), Weak<Endpoint>>,
+    endpoints: HashMap<Identity, Weak<Endpoint>>,
+    /// In the order of the answer.
     addresses: HashMap<String, Vec<IpAddr>>,
+    budgets: HashMap<(String, String), Weak<Budget>>,
+}
+
+/// What makes an endpoint the same one in the next generation: its cluster, its place, and how it is spoken to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Identity {
+    cluster: String,
+    name: String,
+    transport: String,
 }
 
 impl Registry {
@@ -84,16 +103,29 @@ impl Registry {
     /// that shares the endpoints which stay.
     pub fn cluster(&self, spec: ClusterSpec) -> Arc<Cluster> {
         let mut live = self.lock();
-        if let Some((known, cluster)) = live.clusters.get(&spec.key)
-            && *known == spec
-            && let Some(cluster) = cluster.upgrade()
-        {
-            return cluster;
-        }
+        let known =
+            live.clusters.get(&spec.key).and_then(|(known, cluster)| Some((*known == spec, cluster.upgrade()?)));
+        let usage = match known {
+            Some((true, same)) => return same,
+            Some((false, earlier)) => Arc::clone(earlier.usage()),
+            None => Arc::default(),
+        };
         let set = live.endpoint_set(&spec, self.workers);
-        let cluster = Arc::new(Cluster::new(spec.name.clone(), spec.policy.clone(), set));
+        let cluster = Arc::new(Cluster::taking_over(spec.name.clone(), spec.policy.clone(), set, usage));
         live.clusters.insert(spec.key.clone(), (spec, Arc::downgrade(&cluster)));
         cluster
+    }
+
+    /// The retry budget of a version, which it keeps from one generation to the next. A new one begins when it has made
+    /// `attempts`.
+    pub fn budget(&self, app: &str, version: &str, attempts: u64) -> Arc<Budget> {
+        let mut live = self.lock();
+        let known = live.budgets.entry((app.to_owned(), version.to_owned())).or_default();
+        known.upgrade().unwrap_or_else(|| {
+            let budget = Arc::new(Budget::new(attempts));
+            *known = Arc::downgrade(&budget);
+            budget
+        })
     }
 
     /// Forgets what no generation uses any more.
@@ -101,6 +133,7 @@ impl Registry {
         let mut live = self.lock();
         live.clusters.retain(|_, (_, cluster)| cluster.strong_count() > 0);
         live.endpoints.retain(|_, endpoint| endpoint.strong_count() > 0);
+        live.budgets.retain(|_, budget| budget.strong_count() > 0);
     }
 
     /// The names that the live clusters need, each once.
@@ -115,8 +148,8 @@ impl Registry {
 
     /// Puts the addresses of a name in force in every cluster that uses it. Requests under way keep their endpoint.
     pub fn resolved(&self, name: &str, mut addresses: Vec<IpAddr>) {
-        addresses.sort_unstable();
-        addresses.dedup();
+        let mut seen = HashSet::new();
+        addresses.retain(|one| seen.insert(*one));
         let mut live = self.lock();
         if live.addresses.get(name) == Some(&addresses) {
             return;
@@ -144,26 +177,38 @@ impl Live {
         let mut weighted = Vec::with_capacity(spec.endpoints.len());
         for EndpointSpec { target, weight } in &spec.endpoints {
             match target {
-                Target::Addresses { name, addresses } => {
-                    weighted.push((self.endpoint(&spec.key, name.clone(), addresses.clone(), workers), *weight));
+                Target::Fixed { name, address } => {
+                    weighted.push((self.endpoint(spec, name.clone(), address.clone(), workers), *weight));
                 }
                 Target::Name { host, port } => {
-                    for ip in self.addresses.get(host).cloned().unwrap_or_default() {
+                    let mut addresses = self.addresses.get(host).cloned().unwrap_or_default();
+                    // Name servers shuffle their answers, and that is no change of the set.
+                    addresses.sort_unstable();
+                    for ip in addresses {
                         let address = SocketAddr::new(ip, *port);
-                        weighted.push((self.endpoint(&spec.key, address.to_string(), vec![address], workers), *weight));
+                        let place = Address::Tcp(vec![address]);
+                        weighted.push((self.endpoint(spec, address.to_string(), place, workers), *weight));
                     }
+                }
+                Target::FirstOfName { host, port } => {
+                    let Some(first) = self.addresses.get(host).and_then(|all| all.first()) else { continue };
+                    let address = Address::Tcp(vec![SocketAddr::new(*first, *port)]);
+                    let endpoint = self.endpoint(spec, format!("{host}:{port}"), address.clone(), workers);
+                    endpoint.moved(address);
+                    weighted.push((endpoint, *weight));
                 }
             }
         }
         EndpointSet::new(weighted)
     }
 
-    fn endpoint(&mut self, key: &str, name: String, addresses: Vec<SocketAddr>, workers: usize) -> Arc<Endpoint> {
-        let identity = (key.to_owned(), name);
+    fn endpoint(&mut self, spec: &ClusterSpec, name: String, address: Address, workers: usize) -> Arc<Endpoint> {
+        let transport = spec.policy.transport.identity();
+        let identity = Identity { cluster: spec.key.clone(), name, transport };
         if let Some(known) = self.endpoints.get(&identity).and_then(Weak::upgrade) {
             return known;
         }
-        let endpoint = Arc::new(Endpoint::new(identity.1.clone(), addresses, workers));
+        let endpoint = Arc::new(Endpoint::new(identity.name.clone(), address, workers));
         self.endpoints.insert(identity, Arc::downgrade(&endpoint));
         endpoint
     }
@@ -172,10 +217,15 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::transport::Http2Policy;
+    use crate::upstream::{Overloaded, Unavailable};
 
     fn fixed(port: u16) -> EndpointSpec {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        EndpointSpec { target: Target::Addresses { name: address.to_string(), addresses: vec![address] }, weight: 1 }
+        EndpointSpec {
+            target: Target::Fixed { name: address.to_string(), address: Address::Tcp(vec![address]) },
+            weight: 1,
+        }
     }
 
     fn spec(endpoints: Vec<EndpointSpec>) -> ClusterSpec {
@@ -200,6 +250,17 @@ mod tests {
         assert!(registry.lock().endpoints.is_empty() && registry.lock().clusters.is_empty());
     }
 
+    #[test]
+    fn a_version_keeps_its_budget_while_a_generation_names_it() {
+        let registry = Registry::new(1);
+        let first = registry.budget("a", "v1", 0);
+        assert!(Arc::ptr_eq(&first, &registry.budget("a", "v1", 9)));
+        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v2", 0)));
+        drop(first);
+        registry.prune();
+        assert!(registry.lock().budgets.is_empty());
+    }
+
     #[tokio::test]
     async fn a_name_brings_an_endpoint_for_each_of_its_addresses() {
         let registry = Registry::new(1);
@@ -213,5 +274,35 @@ mod tests {
         registry.resolved("svc.test", vec!["10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap()]);
         assert_eq!(names(&cluster), ["10.0.0.2:80", "10.0.0.3:80"]);
         assert!(Arc::ptr_eq(&kept, &cluster.endpoints().endpoints()[0]));
+    }
+
+    #[tokio::test]
+    async fn a_name_as_one_endpoint_follows_the_first_address_in_its_place() {
+        let registry = Registry::new(1);
+        let first = EndpointSpec { target: Target::FirstOfName { host: "svc.test".into(), port: 80 }, weight: 1 };
+        let cluster = registry.cluster(spec(vec![first]));
+        registry.resolved("svc.test", vec!["10.0.0.2".parse().unwrap(), "10.0.0.1".parse().unwrap()]);
+        let endpoint = Arc::clone(&cluster.endpoints().endpoints()[0]);
+        assert_eq!(*endpoint.address(), Address::Tcp(vec!["10.0.0.2:80".parse().unwrap()]));
+        registry.resolved("svc.test", vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()]);
+        assert!(Arc::ptr_eq(&endpoint, &cluster.endpoints().endpoints()[0]));
+        assert_eq!(*endpoint.address(), Address::Tcp(vec!["10.0.0.1:80".parse().unwrap()]));
+    }
+
+    #[tokio::test]
+    async fn another_transport_means_other_endpoints_and_other_limits_do_not() {
+        let registry = Registry::new(1);
+        let first = registry.cluster(spec(vec![fixed(1)]));
+        let mut limited = spec(vec![fixed(1)]);
+        limited.policy.limits.requests = Some(1);
+        let second = registry.cluster(limited.clone());
+        assert!(Arc::ptr_eq(&first.endpoints().endpoints()[0], &second.endpoints().endpoints()[0]));
+        let _lease = second.pick(0, &[]).unwrap();
+        limited.policy.limits.pending = Some(5);
+        let third = registry.cluster(limited.clone());
+        assert_eq!(third.pick(0, &[]).unwrap_err(), Unavailable::Overloaded(Overloaded), "what is under way counts on");
+        limited.policy.transport.http2 = Some(Http2Policy::default());
+        let fourth = registry.cluster(limited);
+        assert!(!Arc::ptr_eq(&first.endpoints().endpoints()[0], &fourth.endpoints().endpoints()[0]));
     }
 }

@@ -63,7 +63,7 @@ fn each_document_may_stand_in_a_file_of_its_own() {
     let parts: Vec<_> = text.split("---\n").collect();
     let source = |(index, part): (usize, &&str)| Source { path: format!("{index}.yaml").into(), text: (*part).into() };
     let sources = parts.iter().enumerate().map(source).collect();
-    let loaded = load::load(Read { sources, problems: Vec::new() }, &Settings::default());
+    let loaded = load::load(Read { sources, ..Read::default() }, &Settings::default());
     assert!(loaded.is_valid(), "{}", render::text(&loaded, false));
     assert_eq!(loaded.resources.destination_rules.len(), 1);
 }

@@ -22,7 +22,7 @@ const TYPED: [&str; 24] = [
 
 fn load(text: &str) -> Loaded {
     let sources = vec![Source { path: "vs.yaml".into(), text: text.into() }];
-    load::load(Read { sources, problems: Vec::new() }, &Settings::default())
+    load::load(Read { sources, ..Read::default() }, &Settings::default())
 }
 
 /// Lines as the parser counts them: `\n`, `\r\n` or `\r`.

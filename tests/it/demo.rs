@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::time::Instant;
 
-/// How long to wait for anything.
-const PATIENCE: Duration = Duration::from_secs(60);
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::support::PATIENCE;
+use super::support::proxy::{run, said, serin};
 
 struct Demo {
     process: Child,
@@ -16,13 +18,8 @@ struct Demo {
 
 impl Demo {
     fn start(folder: &Path, arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
-            .arg("demo")
-            .args(arguments)
-            .current_dir(folder)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut process =
+            serin().arg("demo").args(arguments).current_dir(folder).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Self { process, lines }
     }
@@ -43,8 +40,7 @@ impl Demo {
     }
 
     fn interrupt(&self) {
-        let pid = self.process.id().to_string();
-        assert!(Command::new("kill").args(["-INT", &pid]).status().unwrap().success());
+        kill_process(Pid::from_child(&self.process), Signal::INT).unwrap();
     }
 
     /// Waits for its end; what it still said, and how it ended.
@@ -136,8 +132,8 @@ fn two_at_a_time_keep_out_of_each_others_way() {
 fn a_folder_that_cannot_be_written_is_said() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("serin-demo"), "in the way").unwrap();
-    let output = Command::new(env!("CARGO_BIN_EXE_serin")).arg("demo").current_dir(folder.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
+    let output = run(&["demo"], folder.path());
+    let said = said(&output);
     assert_eq!(output.status.code(), Some(2), "{said}");
     assert!(said.starts_with("error: cannot write serin-demo: ") && said.contains("help: "), "{said}");
 }

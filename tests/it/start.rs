@@ -1,10 +1,11 @@
 //! What `serin run` says when it starts, and what its flags change in what it shows.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+
+use super::support::eventually;
+use super::support::proxy::{Proxy, serin};
+use super::support::wire::Wire;
 
 const LONE: &str = r"
 apiVersion: networking.istio.io/v1
@@ -28,93 +29,53 @@ spec:
   endpoints: [{address: 127.0.0.1}]
 ";
 
-struct Proxy {
-    process: Child,
-    listen: SocketAddr,
-    admin: SocketAddr,
+/// Serves one rule that answers by itself, with more arguments.
+fn proxy(arguments: &[&str]) -> Proxy {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.yaml");
+    fs::write(&path, LONE).unwrap();
+    Proxy::spawn(folder, serin().arg("run").arg(path).args(arguments))
 }
 
-impl Proxy {
-    fn start(path: &Path, arguments: &[&str]) -> Self {
-        let mut process = Command::new(env!("CARGO_BIN_EXE_serin"))
-            .arg("run")
-            .arg(path)
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let mut address = |prefix: &str| {
-            let line = lines.find_map(|line| line.unwrap().strip_prefix(prefix).map(str::to_owned));
-            line.unwrap_or_else(|| panic!("no line {prefix}")).parse().unwrap()
-        };
-        let (listen, admin) = (address("listener http://"), address("admin http://"));
-        Self { process, listen, admin }
-    }
-
-    /// Ends it, and gives what it said on standard error.
-    fn end(mut self) -> String {
-        self.process.kill().unwrap();
-        let mut said = String::new();
-        self.process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-        said
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// The status of an answer, and all of it.
+/// The status and the body of an answer.
 fn get(address: SocketAddr, host: &str, path: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(stream, "GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n").unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+    let mut wire = Wire::new(TcpStream::connect(address).unwrap());
+    wire.send(format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
+    let answer = wire.answer().unwrap();
+    (answer.status(), answer.text())
 }
 
 #[test]
 fn what_surprises_newcomers_is_said_at_the_start() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.yaml");
-    fs::write(&path, LONE).unwrap();
-    let proxy = Proxy::start(&path, &["--endpoint", "shop=localhost:9"]);
-    assert_eq!(get(proxy.listen, "anything", "/tea").0, 418);
-    let said = proxy.end();
-    assert_eq!(
-        said.matches("`shop` is the only VirtualService: it answers any Host, not only `shop`").count(),
-        1,
-        "{said}"
-    );
-    assert_eq!(said.matches("`localhost` are tried on 127.0.0.1, then on ::1").count(), 1, "{said}");
+    const LONE: &str = "`shop` is the only VirtualService: it answers any Host, not only `shop`";
+    const LOOPBACK: &str = "endpoints on `localhost` are tried on 127.0.0.1, then on ::1";
+    let told = proxy(&["--endpoint", "shop=localhost:9"]);
+    assert_eq!(get(told.listen, "anything", "/tea").0, 418);
+    eventually("both are said", || told.log().contains(LONE) && told.log().contains(LOOPBACK));
+    let said = told.log();
+    assert_eq!((said.matches(LONE).count(), said.matches(LOOPBACK).count()), (1, 1), "{said}");
 
-    let proxy = Proxy::start(&path, &["--strict-hosts"]);
-    assert_eq!(get(proxy.listen, "anything", "/tea").0, 404);
-    let said = proxy.end();
-    assert!(!said.contains("any Host") && !said.contains("localhost"), "{said}");
+    let silent = proxy(&["--strict-hosts"]);
+    assert_eq!(get(silent.listen, "anything", "/tea").0, 404);
+    eventually("it is in force", || silent.log().contains("configuration in force"));
+    assert!(!silent.log().contains("any Host") && !silent.log().contains("`localhost`"), "{}", silent.log());
 }
 
 #[test]
 fn the_admin_port_goes_by_the_names_it_is_given() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("shop.yaml");
-    fs::write(&path, LONE).unwrap();
-    let proxy = Proxy::start(&path, &["--admin-host", "serin", "--admin-host", "canary.example", "--buckets", "small"]);
+    let proxy = proxy(&["--admin-host", "serin", "--admin-host", "canary.example"]);
     assert_eq!(get(proxy.admin, "other:15000", "/metrics").0, 403);
     assert_eq!(get(proxy.admin, "Canary.Example", "/metrics").0, 200);
+    assert_eq!(get(proxy.admin, "serin:15000", "/metrics").0, 200);
+}
+
+#[test]
+fn a_rule_that_answers_by_itself_counts_under_its_name_and_buckets_can_be_few() {
+    let proxy = proxy(&["--buckets", "small"]);
+    let tea = [("app", "_none"), ("version", "_none"), ("route", "tea"), ("code", "418")];
     assert_eq!(get(proxy.listen, "shop", "/tea").0, 418);
-    let (status, metrics) = get(proxy.admin, "serin:15000", "/metrics");
-    assert_eq!(status, 200);
-    let counted = |line: &&str| line.starts_with("http_requests_total{") && line.contains(r#"route="tea""#);
-    let tea = metrics.lines().find(counted).unwrap();
-    assert!(tea.contains(r#"app="_none""#) && tea.contains(r#"version="_none""#) && tea.ends_with(" 1"), "{tea}");
-    assert!(tea.contains(r#"code="418""#), "{tea}");
+    eventually("it is counted", || (proxy.requests(&tea) - 1.0).abs() < f64::EPSILON);
+    let metrics = proxy.ask("GET", "/metrics").1;
     let buckets = |line: &&str| line.starts_with("http_request_duration_seconds_bucket{") && line.contains(r#""tea""#);
     assert_eq!(metrics.lines().filter(buckets).count(), 12, "eleven and +Inf");
 }

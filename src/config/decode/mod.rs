@@ -25,6 +25,7 @@ use object::{At, Object, Out};
 use shape::{Shape, one, value};
 
 pub(crate) use object::Muddled;
+pub(crate) use scalar::go_duration;
 pub(crate) use shape::nearest;
 
 const NETWORKING: &str = "networking.istio.io";

@@ -162,7 +162,8 @@ pub(super) fn duration(node: &Node<'_>, name: &str) -> Result<Duration, Wrong> {
     })
 }
 
-fn go_duration(text: &str) -> Result<Duration, &'static str> {
+/// The duration that text says; an empty reason where it says none at all.
+pub(crate) fn go_duration(text: &str) -> Result<Duration, &'static str> {
     if text.starts_with('-') {
         return Err("a duration must not be negative");
     }

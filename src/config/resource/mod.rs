@@ -62,3 +62,10 @@ pub struct Resources {
     /// `kind: Gateway` of networking.istio.io.
     pub gateways: Vec<Resource<Gateway>>,
 }
+
+impl Resources {
+    /// The VirtualServices that answer for hosts; the others are those that these delegate to.
+    pub fn with_hosts(&self) -> impl Iterator<Item = &Resource<VirtualService>> {
+        self.virtual_services.iter().filter(|resource| !resource.spec.hosts.is_empty())
+    }
+}

@@ -1,17 +1,15 @@
 //! Annotations `serin.dev/…`: which there are, and what they may say.
 
-use super::report::{Report, missing, no_effect, wrong};
+use super::report::{Report, no_effect, wrong};
 use super::virtual_service::WEIGHTS;
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
 use crate::config::place::Spanned;
 use crate::config::resource::Metadata;
+use crate::config::sticky::{ANNOTATION as STICKY, FORMS, StickyBy};
 
 /// What all of them begin with.
 const PREFIX: &str = "serin.dev/";
-
-/// Keeps a client on the version that it once got.
-const STICKY: &str = "serin.dev/sticky";
 
 /// Those that a VirtualService can have.
 const OF_VIRTUAL_SERVICE: [&str; 2] = [WEIGHTS, STICKY];
@@ -25,7 +23,11 @@ pub(super) fn virtual_service(report: &mut Report, metadata: &Metadata) {
                 wrong(value.place, format!("`{WEIGHTS}` is `{}`, and can only be `relative`", value.value))
                     .help("without the annotation, the weights of a route must sum to 100"),
             ),
-            STICKY => sticky(report, value),
+            STICKY => {
+                if let Err(reason) = StickyBy::parse(value) {
+                    report.add(wrong(value.place, reason).help(format!("write {FORMS}")));
+                }
+            }
             _ => report.add(unknown(name)),
         }
     }
@@ -55,27 +57,6 @@ fn unknown(name: &Spanned<String>) -> Diagnostic {
     }
 }
 
-/// `cookie=NAME[,ttl=24h]`, `header=NAME` or `source-ip`.
-fn sticky(report: &mut Report, value: &Spanned<String>) {
-    let (way, rest) = value.split_once('=').unwrap_or((value, ""));
-    let name = rest.split(',').next().unwrap_or(rest);
-    let options: Vec<_> = rest.split(',').skip(1).collect();
-    let option_fits = |option: &&str| way == "cookie" && option.strip_prefix("ttl=").is_some_and(|ttl| !ttl.is_empty());
-    let fits = match way {
-        "source-ip" => value.value == "source-ip",
-        "cookie" | "header" => options.len() <= 1 && options.iter().all(option_fits),
-        _ => false,
-    };
-    if !fits {
-        report.add(
-            wrong(value.place, format!("`{}` is no way to stick to a version", value.value))
-                .help("write `cookie=NAME`, `cookie=NAME,ttl=24h`, `header=NAME` or `source-ip`"),
-        );
-    } else if way != "source-ip" && !super::headers::is_token(name) {
-        report.add(missing(value.place, format!("`{name}` is no name of a {way}")));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use crate::config::validate::testing::{alone, findings, resource};
@@ -94,7 +75,7 @@ mod tests {
         for (annotation, wanted) in [
             ("serin.dev/weights: absolute", "can only be `relative`"),
             ("serin.dev/wieghts: relative", "there is no annotation"),
-            ("serin.dev/sticky: cookie", "is no name of a cookie"),
+            ("serin.dev/sticky: cookie", "is no way to stick"),
             ("serin.dev/sticky: 'header=a b'", "is no name of a header"),
             ("serin.dev/sticky: 'header=a,ttl=1h'", "is no way to stick"),
             ("serin.dev/sticky: random", "is no way to stick"),
@@ -102,12 +83,15 @@ mod tests {
             let found = annotated("VirtualService", annotation);
             assert!(found.iter().any(|message| message.contains(wanted)), "{annotation}: {found:?}");
         }
-        for fine in ["serin.dev/weights: relative", "other.dev/x: y"] {
+        for fine in [
+            "serin.dev/weights: relative",
+            "other.dev/x: y",
+            "serin.dev/sticky: cookie=a",
+            "serin.dev/sticky: 'cookie=a,ttl=24h'",
+            "serin.dev/sticky: header=x-user",
+            "serin.dev/sticky: source-ip",
+        ] {
             assert_eq!(annotated("VirtualService", fine), Vec::<String>::new(), "{fine}");
-        }
-        for pending in ["cookie=a", "'cookie=a,ttl=24h'", "header=x-user", "source-ip"] {
-            let found = annotated("VirtualService", &format!("serin.dev/sticky: {pending}"));
-            assert_eq!(found, ["`serin.dev/sticky` is not supported yet"], "{pending}");
         }
     }
 

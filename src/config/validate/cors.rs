@@ -55,7 +55,7 @@ pub(super) fn check(report: &mut Report, policy: Option<&CorsPolicy>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule};
+    use crate::config::validate::testing::{each_rule_fails, rule};
 
     #[test]
     fn origins_methods_headers_and_ages() {

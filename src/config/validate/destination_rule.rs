@@ -66,7 +66,7 @@ fn equal_labels(report: &mut Report, subsets: &[Subset]) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, warnings};
 
     #[test]
     fn hosts_and_subsets_have_names() {

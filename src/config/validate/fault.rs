@@ -99,7 +99,7 @@ fn nothing(place: crate::config::place::Place, what: &str) -> crate::config::dia
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule, warnings};
+    use crate::config::validate::testing::{each_rule_fails, rule, warnings};
 
     #[test]
     fn faults_are_possible() {

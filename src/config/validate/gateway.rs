@@ -135,7 +135,7 @@ fn not_an_address(bind: &Spanned<String>) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, warnings};
 
     fn servers(cases: &[(&str, &str)]) {
         let specs: Vec<_> = cases.iter().map(|(server, wanted)| (format!("  servers: [{server}]"), *wanted)).collect();

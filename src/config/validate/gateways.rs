@@ -1,11 +1,12 @@
 //! VirtualServices and the Gateways that they name, and Gateways that serve the same host on the same port.
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 
 use super::conflicts::full_name;
-use super::report::{Report, conflict, no_effect, unknown};
+use super::report::{Report, conflict, unknown};
 use super::virtual_service::MESH;
 use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::gateways::{self, Protocol, ServedHost, named};
 use crate::config::names;
 use crate::config::place::Spanned;
 use crate::config::resource::gateway::Gateway;
@@ -17,7 +18,7 @@ const MOST_NAMES: usize = 100;
 
 type Gateways<'a> = HashMap<(&'a str, &'a str), &'a Resource<Gateway>>;
 
-/// Checks names and hosts of gateways, and the delegates of rules.
+/// Checks names and hosts of gateways.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
     let gateways: Gateways<'_> = resources
         .gateways
@@ -27,19 +28,8 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
     for resource in &resources.virtual_services {
         bound(report, resource, &gateways);
     }
-    delegates(report, resources);
     same_host(report, resources);
-}
-
-/// Namespace and name of the gateway that a VirtualService of a namespace means.
-fn resolve<'a>(written: &'a str, namespace: &'a str) -> (&'a str, &'a str) {
-    if let Some((namespace, name)) = written.split_once('/') {
-        return (namespace, name);
-    }
-    match written.split_once('.') {
-        Some((name, rest)) => (rest.split('.').next().unwrap_or(rest), name),
-        None => (namespace, written),
-    }
+    same_port(report, resources);
 }
 
 fn bound(report: &mut Report, resource: &Resource<VirtualService>, gateways: &Gateways<'_>) {
@@ -47,7 +37,7 @@ fn bound(report: &mut Report, resource: &Resource<VirtualService>, gateways: &Ga
     let listed = resource.spec.gateways.iter().flatten();
     let in_blocks = resource.spec.http.iter().flat_map(|route| &route.matches).flat_map(|block| &block.gateways);
     for written in listed.chain(in_blocks).filter(|written| written.value != MESH) {
-        match gateways.get(&resolve(written, namespace)) {
+        match gateways.get(&named(written, namespace)) {
             Some(gateway) => hosts_served(report, resource, gateway, written),
             None => report.add(no_gateway(written, gateways)),
         }
@@ -73,15 +63,8 @@ fn hosts_served(
 ) {
     let own = resource.metadata.namespace.as_str();
     let serves = |host: &str| {
-        gateway.spec.servers.iter().flat_map(|server| &server.hosts).any(|served| {
-            let (namespace, name) = served.split_once('/').unwrap_or(("*", served));
-            let here = match namespace {
-                "*" => true,
-                "." => gateway.metadata.namespace.value == own,
-                other => other == own,
-            };
-            here && names::overlap(name, host)
-        })
+        let mut served = gateway.spec.servers.iter().flat_map(|server| &server.hosts);
+        served.any(|served| ServedHost::new(served, &gateway.metadata.namespace).serves(host, own).is_some())
     };
     for host in resource.spec.hosts.iter().filter(|host| !serves(host)) {
         let message = format!("no server of the Gateway `{}` has the host `{}`", written.value, host.value);
@@ -89,53 +72,21 @@ fn hosts_served(
     }
 }
 
-fn delegates(report: &mut Report, resources: &Resources) {
-    let known: HashMap<(&str, &str), bool> = resources
-        .virtual_services
-        .iter()
-        .map(|resource| {
-            let key = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
-            (key, resource.spec.hosts.is_empty())
-        })
-        .collect();
-    let mut named = HashSet::default();
-    for resource in &resources.virtual_services {
-        for delegate in resource.spec.http.iter().filter_map(|route| route.delegate.as_ref()) {
-            let namespace = delegate.namespace.as_ref().filter(|namespace| !namespace.is_empty());
-            let namespace = namespace.unwrap_or(&resource.metadata.namespace).as_str();
-            let name = &delegate.name;
-            named.insert((namespace, name.as_str()));
-            match known.get(&(namespace, name.as_str())) {
-                Some(true) => {}
-                Some(false) => report.add(conflict(
-                    name.place,
-                    format!(
-                        "the VirtualService `{namespace}/{}` has `hosts`: nothing can be delegated to it",
-                        name.value
-                    ),
-                )),
-                None if name.is_empty() => {}
-                None => report.add(
-                    unknown(name.place, format!("no VirtualService is called `{namespace}/{}`", name.value))
-                        .code("IST0101"),
-                ),
-            }
-        }
-    }
-    unused(report, resources, &named);
-}
-
-/// Somebody forgot its hosts, or to delegate to it.
-fn unused(report: &mut Report, resources: &Resources, named: &HashSet<(&str, &str)>) {
-    for resource in resources.virtual_services.iter().filter(|resource| resource.spec.hosts.is_empty()) {
-        if !named.contains(&(resource.metadata.namespace.as_str(), resource.metadata.name.as_str())) {
-            report.add(
-                no_effect(
-                    resource.spec.place,
-                    "this VirtualService has no `hosts`, and none delegates to it: it is never used",
-                )
-                .help("add `hosts: [NAME]`"),
+/// One socket speaks either plain HTTP or TLS.
+fn same_port(report: &mut Report, resources: &Resources) {
+    for listener in gateways::gateways(resources) {
+        let first = &listener.servers[0];
+        for other in listener.servers.iter().filter(|other| other.protocol != first.protocol) {
+            let speaks = |protocol| if protocol == Protocol::Https { "HTTPS" } else { "plain HTTP" };
+            let message = format!(
+                "port {} cannot speak {}: the Gateway `{}/{}` has it speak {}",
+                listener.port,
+                speaks(other.protocol),
+                first.namespace,
+                first.gateway,
+                speaks(first.protocol),
             );
+            report.add(conflict(other.place, message).help("choose another port for one of them"));
         }
     }
 }
@@ -163,8 +114,8 @@ fn same_host(report: &mut Report, resources: &Resources) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::report;
     use crate::config::settings::Settings;
+    use crate::config::validate::testing::report;
 
     fn of(parts: &[&str]) -> Vec<String> {
         let found = report(&parts.join("\n---\n"), &Settings::default());
@@ -212,16 +163,14 @@ mod tests {
     }
 
     #[test]
-    fn a_delegate_is_there_and_has_no_hosts() {
-        let root = service("[a]", "[mesh]", "delegate: {name: d}");
-        let delegate = |hosts: &str| {
-            format!(
-                "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: d}}\nspec:\n{hosts}  http: [{{{ACTION}}}]"
-            )
-        };
-        assert_eq!(of(&[&root, &delegate("")]), Vec::<String>::new());
-        assert_eq!(of(&[&root]), ["error 7: no VirtualService is called `default/d`"]);
-        assert!(of(&[&root, &delegate("  hosts: [b]\n")])[0].contains("has `hosts`"));
-        assert!(of(&[&delegate("")])[0].contains("it is never used"));
+    fn a_port_speaks_one_of_http_and_https() {
+        let secure = gateway("b", "y.com").replace(
+            "protocol: HTTP}",
+            "protocol: HTTPS}\n    tls: {mode: SIMPLE, serverCertificate: missing, privateKey: missing}",
+        );
+        let found = of(&[&gateway("a", "x.com"), &secure]);
+        let message = "error 14: port 80 cannot speak HTTPS: the Gateway `default/a` has it speak plain HTTP";
+        assert!(found.contains(&message.to_owned()), "{found:?}");
+        assert_eq!(of(&[&gateway("a", "x.com"), &gateway("b", "y.com")]), Vec::<String>::new());
     }
 }

@@ -54,7 +54,7 @@ pub(super) fn operations(report: &mut Report, headers: Option<&Headers>) {
 fn block(report: &mut Report, operations: &HeaderOperations, response: bool) {
     for (name, value) in operations.set.iter().chain(&operations.add) {
         operation_name(report, name, !response);
-        operation_value(report, value, response);
+        operation_value(report, name, value, response);
     }
     for name in &operations.remove {
         operation_name(report, name, false);
@@ -82,7 +82,7 @@ fn operation_name(report: &mut Report, name: &Spanned<String>, may_be_host: bool
     }
 }
 
-fn operation_value(report: &mut Report, value: &Spanned<String>, response: bool) {
+fn operation_value(report: &mut Report, name: &str, value: &Spanned<String>, response: bool) {
     if value.is_empty() {
         report.add(
             no_effect(value.place, "an empty value changes nothing, as in Envoy")
@@ -96,17 +96,19 @@ fn operation_value(report: &mut Report, value: &Spanned<String>, response: bool)
         Err(reason) => report.add(wrong(value.place, reason).help("write `%%` for a percent sign")),
         Ok(pieces) => {
             for piece in pieces {
-                if let Piece::Variable(variable) = piece {
-                    report.add(substitution(value.place, &variable, response));
+                if let Piece::Variable(variable) = piece
+                    && (is_host(name) || !variable.is_known(response))
+                {
+                    report.add(substitution(value.place, &variable, is_host(name)));
                 }
             }
         }
     }
 }
 
-fn substitution(place: Place, variable: &Variable<'_>, response: bool) -> Diagnostic {
-    let yet = if variable.is_known(response) { " yet" } else { "" };
-    unsupported(place, format!("the substitution `%{}%` is not supported{yet}", variable.text))
+fn substitution(place: Place, variable: &Variable<'_>, in_host: bool) -> Diagnostic {
+    let place_of = if in_host { " in a host" } else { "" };
+    unsupported(place, format!("the substitution `%{}%` is not supported{place_of}", variable.text))
         .help("write `%%` for a percent sign that is to be sent")
 }
 
@@ -126,7 +128,7 @@ pub(super) fn one_authority(report: &mut Report, rewrite: Option<&HttpRewrite>, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule, warnings};
+    use crate::config::validate::testing::{each_rule_fails, rule, warnings};
 
     #[test]
     fn names_and_values_can_be_sent() {
@@ -140,11 +142,16 @@ mod tests {
             ("request: {set: {a: \"b\\r\\nc: d\"}}", "control characters"),
             ("request: {set: {a: 50%}}", "a `%` stands alone"),
             ("request: {set: {a: '%HOSTNAME%'}}", "the substitution `%HOSTNAME%` is not supported"),
+            ("request: {set: {a: '%RESPONSE_CODE%'}}", "the substitution `%RESPONSE_CODE%` is not supported"),
+            ("request: {set: {Host: '%REQ(x)%'}}", "the substitution `%REQ(x)%` is not supported in a host"),
         ];
         let cases: Vec<_> =
             cases.iter().map(|(fields, wanted)| (format!("    headers: {{{fields}}}"), *wanted)).collect();
         each_rule_fails(&cases.iter().map(|(fields, wanted)| (fields.as_str(), *wanted)).collect::<Vec<_>>());
         assert!(rule("    headers: {request: {set: {':authority': a.b, c: \"50%%\\t\"}, remove: [d]}}").is_empty());
+        let filled =
+            "    headers: {request: {set: {a: '%REQ(b)%'}}, response: {add: {c: '%RESP(d)%-%RESPONSE_CODE%'}}}";
+        assert_eq!(rule(filled), Vec::<String>::new());
     }
 
     #[test]

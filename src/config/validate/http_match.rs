@@ -82,7 +82,7 @@ fn clients(report: &mut Report, block: &HttpMatch) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, findings, rule};
+    use crate::config::validate::testing::{each_rule_fails, findings, rule};
 
     fn block(fields: &str) -> String {
         format!("    match: [{fields}]")
@@ -129,7 +129,10 @@ mod tests {
     fn a_claim_at_a_gateway_is_only_unsupported() {
         let spec = "  hosts: [a.b]\n  gateways: [g]\n  http:\n  - match: [{headers: {'@request.auth.claims.sub': {exact: a}}}]\n    \
                     redirect: {uri: /x}";
-        let found = findings(&super::super::testing::resource("VirtualService", spec), &super::super::testing::alone());
+        let found = findings(
+            &crate::config::validate::testing::resource("VirtualService", spec),
+            &crate::config::validate::testing::alone(),
+        );
         let kinds: Vec<_> = found.iter().filter(|one| one.is_error()).map(|one| one.kind).collect();
         assert!(kinds.iter().all(|kind| *kind == crate::config::diagnostic::Kind::Unsupported), "{found:?}");
     }

@@ -210,7 +210,7 @@ fn no_slash(uri: &Spanned<String>) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, each_passes, each_rule_fails, rule, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, each_rule_fails, rule, warnings};
 
     const HOSTS: &str = "  hosts: [a]\n  http:\n  - ";
 

@@ -144,7 +144,7 @@ fn shadowed(report: &mut Report, routes: impl Iterator<Item = (Place, Vec<(Place
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, warnings};
+    use crate::config::validate::testing::{each_fails, warnings};
 
     #[test]
     fn rules_that_are_not_served_are_still_checked() {

@@ -38,7 +38,7 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule, warnings};
+    use crate::config::validate::testing::{each_rule_fails, rule, warnings};
 
     #[test]
     fn mirrors_name_a_destination_and_a_share() {

@@ -6,6 +6,7 @@ mod checks;
 mod client_tls;
 mod conflicts;
 mod cors;
+mod delegates;
 mod destination_rule;
 mod fault;
 mod gateway;
@@ -16,12 +17,14 @@ mod http_route;
 mod l4_route;
 mod load_balancer;
 mod mirror;
+mod outlier;
 mod pending;
 mod reachability;
 mod references;
 mod remedies;
 mod report;
 mod retry;
+mod served;
 mod server_tls;
 mod service_entry;
 #[cfg(test)]
@@ -65,6 +68,8 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         references::check(&mut report, resources, settings);
         conflicts::check(&mut report, resources);
         gateways::check(&mut report, resources);
+        delegates::check(&mut report, resources);
+        outlier::check(&mut report, resources, settings);
     }
     pending::check(&mut report, resources);
     report.sorted()

@@ -2,41 +2,13 @@
 //! To put a field in force, delete its line.
 
 use super::report::{Report, unsupported};
-use super::virtual_service::MESH;
-use crate::config::place::{Place, Spanned};
-use crate::config::resource::destination_rule::{
-    ClientTls, ClientTlsMode, ConnectionPool, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection, TcpPool,
-    TrafficPolicy,
-};
+use crate::config::place::Place;
+use crate::config::resource::Resources;
+use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode, HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
-use crate::config::resource::service_entry::WorkloadEntry;
-use crate::config::resource::virtual_service::{HttpRoute, VirtualService};
-use crate::config::resource::{Metadata, Resource, Resources};
 
 /// A field by its name, and where it stands if it is there and asks for anything.
 type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
-
-/// What of a VirtualService, besides its rules.
-const VIRTUAL_SERVICE: &[Pending<VirtualService>] =
-    &[("a VirtualService bound to a Gateway", |spec| elsewhere(spec.gateways.iter().flatten()))];
-
-/// What of its annotations.
-const ANNOTATIONS: &[Pending<Metadata>] =
-    &[("`serin.dev/sticky`", |metadata| metadata.annotation("serin.dev/sticky").map(|sticky| sticky.place))];
-
-/// What of a rule of `http`.
-const RULE: &[Pending<HttpRoute>] = &[
-    ("`match.gateways`", |rule| elsewhere(rule.matches.iter().flat_map(|block| &block.gateways))),
-    ("`delegate`", |rule| rule.delegate.as_ref().map(|delegate| delegate.place)),
-    ("`retries` with attempts", |rule| {
-        let retries = rule.retries.as_ref()?;
-        retries.attempts.as_ref().filter(|attempts| attempts.value != 0).map(|attempts| attempts.place)
-    }),
-    ("`fault`", |rule| rule.fault.as_ref().map(|fault| fault.place)),
-    ("`corsPolicy`", |rule| rule.cors_policy.as_ref().map(|policy| policy.place)),
-    ("`mirror`", |rule| rule.mirror.as_ref().map(|mirror| mirror.place)),
-    ("`mirrors`", |rule| rule.mirrors.first().map(|mirror| mirror.place)),
-];
 
 /// What of a policy of a host or a subset, besides its blocks.
 const POLICY: &[Pending<TrafficPolicy>] = &[
@@ -52,36 +24,10 @@ const BALANCER: &[Pending<LoadBalancer>] = &[
     ("`warmupDurationSecs`", |balancer| balancer.warmup_duration_secs.as_ref().map(|duration| duration.place)),
 ];
 
-/// What of `connectionPool.tcp`.
-const TCP: &[Pending<TcpPool>] = &[
-    ("`maxConnections`", |tcp| limit(tcp.max_connections.as_ref())),
-    ("`tcpKeepalive`", |tcp| tcp.tcp_keepalive.as_ref().map(|keepalive| keepalive.place)),
-    ("`maxConnectionDuration`", |tcp| tcp.max_connection_duration.as_ref().map(|duration| duration.place)),
-];
-
 /// What of `connectionPool.http`.
-const HTTP: &[Pending<HttpPool>] = &[
-    ("`http1MaxPendingRequests`", |http| limit(http.http1_max_pending_requests.as_ref())),
-    ("`http2MaxRequests`", |http| limit(http.http2_max_requests.as_ref())),
-    ("`maxRequestsPerConnection` above 1", |http| {
-        limit(http.max_requests_per_connection.as_ref().filter(|most| most.value != 1))
-    }),
-    ("`maxRetries`", |http| limit(http.max_retries.as_ref())),
-    ("`h2UpgradePolicy: UPGRADE`", |http| {
-        http.h2_upgrade_policy
-            .as_ref()
-            .filter(|policy| policy.value == H2UpgradePolicy::Upgrade)
-            .map(|policy| policy.place)
-    }),
-    ("`useClientProtocol`", |http| {
-        http.use_client_protocol.as_ref().filter(|client| client.value).map(|client| client.place)
-    }),
-    ("`maxConcurrentStreams`", |http| limit(http.max_concurrent_streams.as_ref())),
-    ("`http2KeepAlive`", |http| http.http2_keep_alive.as_ref().map(|keepalive| keepalive.place)),
-];
-
-/// What of `outlierDetection`.
-const OUTLIER: &[Pending<OutlierDetection>] = &[("`outlierDetection`", |outlier| Some(outlier.place))];
+const HTTP: &[Pending<HttpPool>] = &[("`useClientProtocol`", |http| {
+    http.use_client_protocol.as_ref().filter(|client| client.value).map(|client| client.place)
+})];
 
 /// What of `tls` of a policy.
 const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
@@ -89,22 +35,11 @@ const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
     matches!(mode.value, ClientTlsMode::Simple | ClientTlsMode::Mutual).then_some(mode.place)
 })];
 
-/// What of an endpoint.
-const ENDPOINT: &[Pending<WorkloadEntry>] = &[("an endpoint on a Unix socket", |endpoint| {
-    endpoint.address.starts_with("unix://").then_some(endpoint.address.place)
+/// What of a Gateway.
+const GATEWAY: &[Pending<Gateway>] = &[("a server on a Unix socket", |gateway| {
+    let mut binds = gateway.servers.iter().filter_map(|server| server.bind.as_ref());
+    binds.find(|bind| bind.starts_with("unix://")).map(|bind| bind.place)
 })];
-
-/// Whole kinds.
-const GATEWAY: &[Pending<Resource<Gateway>>] = &[("`kind: Gateway`", |gateway| Some(gateway.place))];
-
-fn elsewhere<'a>(mut gateways: impl Iterator<Item = &'a Spanned<String>>) -> Option<Place> {
-    gateways.find(|gateway| gateway.value != MESH).map(|gateway| gateway.place)
-}
-
-/// A limit that is set: 0 means unset.
-fn limit(value: Option<&Spanned<i64>>) -> Option<Place> {
-    value.filter(|value| value.value > 0).map(|value| value.place)
-}
 
 fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
     for (name, find) in list {
@@ -116,13 +51,6 @@ fn refuse<T>(report: &mut Report, list: &[Pending<T>], value: &T) {
 
 /// Refuses every field of the list above.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
-    for resource in &resources.virtual_services {
-        refuse(report, VIRTUAL_SERVICE, &resource.spec);
-        refuse(report, ANNOTATIONS, &resource.metadata);
-        for rule in &resource.spec.http {
-            refuse(report, RULE, rule);
-        }
-    }
     for resource in &resources.destination_rules {
         let subsets = resource.spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
         for policy in resource.spec.traffic_policy.iter().chain(subsets) {
@@ -130,31 +58,23 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
             blocks(report, policy);
         }
     }
-    let workloads = resources.workload_entries.iter().map(|resource| &resource.spec);
-    for endpoint in resources.service_entries.iter().flat_map(|resource| &resource.spec.endpoints).chain(workloads) {
-        refuse(report, ENDPOINT, endpoint);
-    }
     for gateway in &resources.gateways {
-        refuse(report, GATEWAY, gateway);
+        refuse(report, GATEWAY, &gateway.spec);
     }
 }
 
 /// The blocks of a policy and of its port entries.
 fn blocks(report: &mut Report, policy: &TrafficPolicy) {
-    let mut all = vec![(&policy.load_balancer, &policy.connection_pool, &policy.outlier_detection, &policy.tls)];
+    let mut all = vec![(&policy.load_balancer, &policy.connection_pool, &policy.tls)];
     for port in policy.port_level_settings.iter().flatten() {
-        all.push((&port.load_balancer, &port.connection_pool, &port.outlier_detection, &port.tls));
+        all.push((&port.load_balancer, &port.connection_pool, &port.tls));
     }
-    for (balancer, pool, outlier, tls) in all {
+    for (balancer, pool, tls) in all {
         if let Some(balancer) = balancer {
             refuse(report, BALANCER, balancer);
         }
-        if let Some(ConnectionPool { tcp, http, .. }) = pool {
-            tcp.iter().for_each(|tcp| refuse(report, TCP, tcp));
-            http.iter().for_each(|http| refuse(report, HTTP, http));
-        }
-        if let Some(outlier) = outlier {
-            refuse(report, OUTLIER, outlier);
+        if let Some(http) = pool.as_ref().and_then(|pool| pool.http.as_ref()) {
+            refuse(report, HTTP, http);
         }
         if let Some(tls) = tls {
             refuse(report, TLS, tls);
@@ -164,8 +84,8 @@ fn blocks(report: &mut Report, policy: &TrafficPolicy) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, findings, resource};
     use crate::config::diagnostic::Kind;
+    use crate::config::validate::testing::{alone, findings, resource};
 
     #[test]
     fn what_is_pending_is_refused_and_hides_no_error() {

@@ -267,7 +267,7 @@ fn absent_follow(wide: &Conditions, narrow: &Conditions) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::warnings;
+    use crate::config::validate::testing::warnings;
 
     fn dead(blocks: &[&str]) -> Vec<String> {
         let rules: Vec<_> =

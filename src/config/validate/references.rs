@@ -4,12 +4,12 @@ use foldhash::{HashMap, HashSet};
 
 use super::remedies::{Lacking, empty_subset, list};
 use super::report::{Report, no_effect, unknown};
-use super::virtual_service;
+use super::served::Ports;
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
 use crate::config::place::Spanned;
 use crate::config::resource::destination_rule::{DestinationRule, Subset};
-use crate::config::resource::virtual_service::{Destination, HttpRoute, VirtualService};
+use crate::config::resource::virtual_service::{Destination, HttpRoute};
 use crate::config::resource::{Resource, Resources};
 use crate::config::services::{DEFAULT_PORT, Selection, Service, Services};
 use crate::config::settings::Settings;
@@ -19,7 +19,7 @@ use crate::config::traffic::Traffic;
 struct Declared<'a> {
     services: &'a Services,
     traffic: &'a Traffic<'a>,
-    mesh_ports: &'a [u16],
+    ports: Ports<'a>,
     /// DestinationRules that a destination uses, by address.
     used_rules: HashSet<*const Resource<DestinationRule>>,
     /// Subsets without endpoints that were reported where requests are sent to them.
@@ -49,7 +49,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources, settings: &Setti
     let mut declared = Declared {
         services: &services,
         traffic: &traffic,
-        mesh_ports: &settings.mesh_ports,
+        ports: Ports::new(resources, settings),
         used_rules: HashSet::default(),
         reported: HashSet::default(),
         guesses: HashMap::default(),
@@ -58,7 +58,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources, settings: &Setti
     for resource in &resources.virtual_services {
         let namespace = &resource.metadata.namespace;
         for route in &resource.spec.http {
-            let listeners = declared.listeners(&resource.spec, route);
+            let listeners = declared.ports.of(resource, route);
             for target in targets(route) {
                 declared.check_target(report, &target, namespace, &listeners);
             }
@@ -93,19 +93,6 @@ fn targets(route: &HttpRoute) -> impl Iterator<Item = Target<'_>> {
 }
 
 impl Declared<'_> {
-    /// The listener ports on which a rule is served.
-    fn listeners(&self, spec: &VirtualService, route: &HttpRoute) -> Vec<u16> {
-        let ports: Vec<_> =
-            route.matches.iter().filter_map(|block| u16::try_from(block.port.as_ref()?.value).ok()).collect();
-        if !ports.is_empty() && ports.len() == route.matches.len() {
-            ports
-        } else if virtual_service::serves_mesh(spec) {
-            self.mesh_ports.to_vec()
-        } else {
-            Vec::new()
-        }
-    }
-
     fn check_target(&mut self, report: &mut Report, target: &Target<'_>, namespace: &str, listeners: &[u16]) {
         let Target { destination, used } = target;
         let host = &destination.host;
@@ -269,9 +256,9 @@ fn check_port(report: &mut Report, destination: &Destination, service: &Service,
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{findings, report};
     use super::*;
     use crate::config::settings::ExtraEndpoint;
+    use crate::config::validate::testing::{findings, report};
 
     const RULE: &str = "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: r}\nspec:\n  host: product\n  \
                         subsets:\n  - {name: v1, labels: {version: v1}}\n  - {name: v2, labels: {version: v2}}\n";

@@ -25,6 +25,9 @@ const CONDITIONS: [&str; 16] = [
     "unavailable",
 ];
 
+/// Conditions that can never be met: nothing says which headers, and no endpoint speaks HTTP/3.
+const NO_EFFECT: [&str; 2] = ["retriable-headers", "http3-post-connect-failure"];
+
 /// Checks the retries of a rule.
 pub(super) fn check(report: &mut Report, retries: Option<&HttpRetry>) {
     let Some(retries) = retries else { return };
@@ -60,6 +63,11 @@ pub(super) fn check(report: &mut Report, retries: Option<&HttpRetry>) {
             });
         }
     }
+    if let Some(conditions) = retry_on {
+        for condition in conditions.split(',').filter(|condition| NO_EFFECT.contains(condition)) {
+            report.add(no_effect(conditions.place, format!("`{condition}` of `retryOn` has no effect in this proxy")));
+        }
+    }
     if let Some(remote) = retries.retry_remote_localities.as_ref().filter(|remote| remote.value) {
         report.add(no_effect(remote.place, "`retryRemoteLocalities` has no effect: this proxy has no locality"));
     }
@@ -77,7 +85,7 @@ fn is_registered(code: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_rule_fails, rule};
+    use crate::config::validate::testing::{each_rule_fails, rule};
 
     #[test]
     fn attempts_and_conditions_fit_together() {

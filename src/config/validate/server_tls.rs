@@ -7,6 +7,7 @@ use super::service_entry::{self, Family};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::place::{Place, Spanned};
 use crate::config::resource::gateway::{Server, ServerTls, ServerTlsMode, TlsCertificate, TlsProtocol};
+use crate::config::tls_terms;
 
 /// How many certificates one server can have: one for each kind of key.
 const CERTIFICATES: usize = 2;
@@ -90,6 +91,14 @@ fn settings(report: &mut Report, tls: &ServerTls) {
         let message = "TLS below 1.2 needs `cipherSuites` that fit it: the default ones do not";
         report.add(Diagnostic::warning(Kind::Value, version.place, message));
     }
+    if let Some(version) = old {
+        let message = "TLS below 1.2 is not spoken: the lowest is 1.2";
+        report.add(no_effect(version.place, message));
+    }
+    if tls_terms::versions(tls) == (false, false) {
+        let place = tls.max_protocol_version.as_ref().map_or(tls.place, |version| version.place);
+        report.add(unsupported(place, "this leaves no version of TLS to speak: 1.2 and 1.3 are supported"));
+    }
     ciphers(report, &tls.cipher_suites);
     match mode(tls) {
         ServerTlsMode::IstioMutual => istio_mutual(report, tls),
@@ -104,6 +113,9 @@ fn ciphers(report: &mut Report, ciphers: &[Spanned<String>]) {
         if !CIPHERS.contains(&cipher.as_str()) {
             report
                 .add(no_effect(cipher.place, format!("the cipher suite `{}` is not known, and ignored", cipher.value)));
+        } else if tls_terms::cipher_suite(cipher).is_none() {
+            let message = format!("the cipher suite `{}` is not spoken here, and ignored", cipher.value);
+            report.add(no_effect(cipher.place, message).help("those with ECDHE and GCM or CHACHA20 are"));
         } else if !seen.insert(cipher.as_str()) {
             report.add(no_effect(cipher.place, format!("the cipher suite `{}` is there twice", cipher.value)));
         }
@@ -178,8 +190,32 @@ fn certificates(report: &mut Report, tls: &ServerTls, mode: ServerTlsMode) {
     if mutual && !authorities {
         report.add(missing(tls.place, "mutual TLS needs `caCertificates`, by which clients are verified"));
     }
+    demands(report, tls, mode);
     if let Some(list) = given(&tls.ca_crl).filter(|_| mode == ServerTlsMode::Simple) {
         report.add(conflict(list.place, "`caCrl` and mode `SIMPLE` exclude each other: no client is verified"));
+    }
+}
+
+/// What is asked of a client's certificate beyond its chain.
+fn demands(report: &mut Report, tls: &ServerTls, mode: ServerTlsMode) {
+    if mode == ServerTlsMode::Simple {
+        for (name, asked) in [
+            ("subjectAltNames", tls.subject_alt_names.first()),
+            ("verifyCertificateSpki", tls.verify_certificate_spki.first()),
+            ("verifyCertificateHash", tls.verify_certificate_hash.first()),
+        ] {
+            if let Some(asked) = asked {
+                let message = format!("`{name}` has no effect in mode `SIMPLE`: no client is verified");
+                report.add(no_effect(asked.place, message).help("use mode `MUTUAL`"));
+            }
+        }
+        return;
+    }
+    for digest in tls.verify_certificate_spki.iter().filter(|digest| tls_terms::key_digest(digest).is_none()) {
+        report.wrong(digest.place, format!("`{}` is no SHA-256 in base64", digest.value));
+    }
+    for digest in tls.verify_certificate_hash.iter().filter(|digest| tls_terms::certificate_digest(digest).is_none()) {
+        report.wrong(digest.place, format!("`{}` is no SHA-256 in hexadecimal", digest.value));
     }
 }
 

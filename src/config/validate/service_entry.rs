@@ -390,7 +390,7 @@ fn mesh_only(report: &mut Report, spec: &ServiceEntry) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, warnings};
 
     const PORTS: &str = "  ports: [{number: 80, name: http, protocol: HTTP}]";
 

@@ -7,7 +7,7 @@ use crate::config::settings::Settings;
 /// What is found in a file, with all that its resources say of each other.
 pub(super) fn findings(yaml: &str, settings: &Settings) -> Vec<Diagnostic> {
     let source = Source { path: "test.yaml".into(), text: yaml.into() };
-    load(Read { sources: vec![source], problems: Vec::new() }, settings).diagnostics
+    load(Read { sources: vec![source], ..Read::default() }, settings).diagnostics
 }
 
 /// Settings for a resource that is judged by itself.

@@ -185,7 +185,7 @@ fn retry_budget(report: &mut Report, budget: &RetryBudget) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, warnings};
 
     fn policies(cases: &[(&str, &str)]) {
         let specs: Vec<_> =

@@ -1,30 +1,60 @@
 //! `%VAR%` in header values: Envoy's substitutions. The one list of those that Serin knows, and the grammar that Istio checks.
 
+use super::headers::is_token;
+
 /// A substitution that Serin knows.
 struct Known {
     name: &'static str,
-    /// Whether something stands in parentheses after the name.
-    argument: bool,
+    argument: Argument,
     /// Whether there is a value only once the response is there.
     response_only: bool,
 }
 
+/// What stands in parentheses after a name.
+#[derive(Clone, Copy)]
+enum Argument {
+    None,
+    /// A header or a pseudo header, or two of them with a `?` between: the second is taken where the first is missing.
+    RequestField,
+    /// A header.
+    ResponseField,
+}
+
 const fn anywhere(name: &'static str) -> Known {
-    Known { name, argument: false, response_only: false }
+    Known { name, argument: Argument::None, response_only: false }
+}
+
+const fn in_responses(name: &'static str) -> Known {
+    Known { name, argument: Argument::None, response_only: true }
 }
 
 /// All of them.
 const KNOWN: &[Known] = &[
-    Known { name: "REQ", argument: true, response_only: false },
-    Known { name: "RESP", argument: true, response_only: true },
-    Known { name: "RESPONSE_CODE", argument: false, response_only: true },
+    Known { name: "REQ", argument: Argument::RequestField, response_only: false },
+    Known { name: "RESP", argument: Argument::ResponseField, response_only: true },
+    in_responses("RESPONSE_CODE"),
+    in_responses("UPSTREAM_HOST"),
     anywhere("PROTOCOL"),
     anywhere("DOWNSTREAM_REMOTE_ADDRESS"),
     anywhere("DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT"),
     anywhere("DOWNSTREAM_LOCAL_PORT"),
     anywhere("START_TIME"),
-    Known { name: "UPSTREAM_HOST", argument: false, response_only: true },
 ];
+
+/// Fields of a request that are no headers but can be asked for like them.
+const PSEUDO: [&str; 4] = [":method", ":scheme", ":authority", ":path"];
+
+impl Argument {
+    fn fits(self, written: Option<&str>) -> bool {
+        let of_request = |name| is_token(name) || PSEUDO.iter().any(|pseudo| pseudo.eq_ignore_ascii_case(name));
+        match (self, written) {
+            (Self::None, written) => written.is_none(),
+            (Self::RequestField, Some(written)) => written.splitn(2, '?').all(of_request),
+            (Self::ResponseField, Some(written)) => is_token(written),
+            (_, None) => false,
+        }
+    }
+}
 
 /// One `%NAME%` or `%NAME(argument)%` of a header value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,9 +82,7 @@ impl Variable<'_> {
     /// Whether Serin knows it, in request headers or in response headers.
     pub fn is_known(&self, in_response: bool) -> bool {
         KNOWN.iter().any(|known| {
-            known.name == self.name
-                && known.argument == self.argument.is_some()
-                && (in_response || !known.response_only)
+            known.name == self.name && known.argument.fits(self.argument) && (in_response || !known.response_only)
         })
     }
 }
@@ -134,6 +162,10 @@ mod tests {
         assert!(known("%REQ(X-A)%", false) && known("%PROTOCOL%", true) && known("%RESP(X-A)%", true));
         assert!(!known("%REQ%", false) && !known("%PROTOCOL(x)%", false) && !known("%HOSTNAME%", true));
         assert!(!known("%RESP(X-A)%", false) && !known("%RESPONSE_CODE%", false));
+        assert!(known("%REQ(:PATH)%", false) && known("%REQ(x-a?:path)%", true) && known("%UPSTREAM_HOST%", true));
+        for unknown in ["%REQ()%", "%REQ(a b)%", "%REQ(:status)%", "%RESP(:path)%", "%START_TIME(%s)%"] {
+            assert!(!known(unknown, true), "{unknown}");
+        }
     }
 
     #[test]

@@ -216,7 +216,7 @@ pub(super) fn claim(report: &mut Report, name: &Spanned<String>, scope: &Scope) 
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, warnings};
 
     const RULES: &str = "  http: [{redirect: {uri: /x}}]";
 

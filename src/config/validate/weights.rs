@@ -133,8 +133,8 @@ fn several(place: Place, weights: &[Weight<'_>], total: i64) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{alone, each_rule_fails, errors, findings};
     use crate::config::settings::Settings;
+    use crate::config::validate::testing::{alone, each_rule_fails, errors, findings};
 
     fn route(weights: &[Option<i64>]) -> String {
         let entry = |(index, weight): (usize, &Option<i64>)| {
@@ -163,7 +163,7 @@ mod tests {
 
     #[test]
     fn the_help_says_what_to_do() {
-        let yaml = super::super::testing::resource("VirtualService", &route(&[Some(60), Some(60)]));
+        let yaml = crate::config::validate::testing::resource("VirtualService", &route(&[Some(60), Some(60)]));
         let found = findings(&yaml, &alone());
         let help = found[0].help.as_deref().unwrap();
         assert!(help.contains("take 20 away") && help.contains("--relative-weights"), "{help}");
@@ -174,7 +174,7 @@ mod tests {
     fn relative_weights_are_shares_of_any_sum() {
         let relative = Settings { relative_weights: true, ..alone() };
         let errors = |weights: &[Option<i64>]| {
-            let yaml = super::super::testing::resource("VirtualService", &route(weights));
+            let yaml = crate::config::validate::testing::resource("VirtualService", &route(weights));
             findings(&yaml, &relative).len()
         };
         for fine in [&[Some(1), Some(2)][..], &[Some(37)], &[Some(0)], &[Some(999), Some(1)]] {
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn the_annotation_makes_weights_relative() {
-        let yaml = super::super::testing::resource("VirtualService", &route(&[Some(1), Some(2)]));
+        let yaml = crate::config::validate::testing::resource("VirtualService", &route(&[Some(1), Some(2)]));
         let annotated = |value: &str| {
             let metadata = format!("name: x\n  annotations:\n    serin.dev/weights: {value}");
             findings(&yaml.replace("name: x", &metadata), &alone()).len()

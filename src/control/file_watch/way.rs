@@ -52,6 +52,15 @@ impl Ways {
         walk.ways
     }
 
+    /// And those to single files that these inputs name.
+    pub(super) fn and_to(self, named: &[PathBuf]) -> Self {
+        let mut walk = Walk { ways: self, recursive: false, visited: HashSet::new() };
+        for path in named.iter().filter_map(|path| std::path::absolute(path).ok()) {
+            walk.follow(&path);
+        }
+        walk.ways
+    }
+
     /// Whether an event about this path can mean a change.
     pub(super) fn matter(&self, path: &Path) -> bool {
         if self.files.contains(path) || self.folders.contains_key(path) {

@@ -18,6 +18,7 @@ use super::identity::State;
 use super::limit::{LABEL_SETS, Limit, OTHER, Set};
 use super::metrics::Registry;
 use super::names::{self, Name};
+use super::record::MirrorResult;
 use super::reload::{ReloadMetrics, ReloadResult, ReloadTrigger};
 use super::scale::Scale;
 
@@ -105,7 +106,20 @@ fn of_versions(registry: &Registry, scale: &Scale) -> Vec<MetricFamily> {
             connections.push(labelled(gauge(destination.connections_in(state) as f64), labels));
         }
     }
+    let mut mirrors = Vec::new();
+    for (destination, _) in &counted {
+        let copies = MirrorResult::ALL.map(|result| (result, destination.mirrors(result)));
+        if copies.iter().any(|(_, count)| *count > 0) {
+            mirrors.extend(copies.map(|(result, count)| {
+                let mut labels = version_labels(destination);
+                labels.push(label("result", result.as_str()));
+                labelled(counter(count), labels)
+            }));
+        }
+    }
     vec![
+        family(names::MIRRORS, mirrors),
+        each(names::RETRIES_REFUSED, false, &|d| counter(d.retries_refused())),
         each(names::UPSTREAM_DURATION, false, &|d| histogram(&d.upstream(), scale)),
         each(names::REQUEST_BYTES, false, &|d| counter(d.bytes_in())),
         each(names::RESPONSE_BYTES, false, &|d| counter(d.bytes_out())),

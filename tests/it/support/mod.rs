@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod h2;
 pub(crate) mod load;
 pub(crate) mod proxy;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod wire;
 

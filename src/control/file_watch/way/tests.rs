@@ -130,3 +130,13 @@ fn a_way_ends_at_the_file_or_where_a_step_is_missing() {
         assert!(ways.matter(&end(&path).unwrap()), "{path:?}");
     }
 }
+
+#[test]
+fn a_named_file_is_watched_and_not_its_neighbours() {
+    let (_folder, root) = folder();
+    fs::create_dir(root.join("keys")).unwrap();
+    fs::write(root.join("keys/tls.crt"), "").unwrap();
+    let ways = Ways::of(&[root.join("conf")], false).and_to(&[root.join("keys/tls.crt"), root.join("keys/tls.key")]);
+    assert!(ways.matter(&root.join("keys/tls.crt")) && ways.matter(&root.join("keys/tls.key")));
+    assert!(!ways.matter(&root.join("keys/other.yaml")));
+}

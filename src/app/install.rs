@@ -1,0 +1,70 @@
+//! Putting a valid configuration in force: listeners are opened, the snapshot is swapped, listeners are closed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use super::listeners::ListenerSet;
+use super::notices::Notices;
+use crate::config::diagnostic::Diagnostic;
+use crate::config::load::Loaded;
+use crate::config::place::Place;
+use crate::snapshot::{Builder, Destination, Snapshot, Snapshots};
+use crate::telemetry::ActiveRoute;
+use crate::upstream::resolve::Resolver;
+
+/// Puts a valid configuration in force.
+pub(super) struct Installer {
+    /// Builds snapshots on what is alive.
+    pub(super) builder: Builder,
+    /// Where it is put in force.
+    pub(super) snapshots: Arc<Snapshots>,
+    /// Open sockets.
+    pub(super) listeners: Arc<ListenerSet>,
+    /// Looks up names that are new.
+    pub(super) resolver: Arc<Resolver>,
+    /// What the admin port shows of it.
+    pub(super) dump: Arc<Mutex<Value>>,
+    /// What is said once about it.
+    pub(super) notices: Notices,
+}
+
+impl Installer {
+    /// Everything that can fail comes before the swap.
+    ///
+    /// # Errors
+    /// Ports that cannot be had. Nothing has changed then.
+    pub(super) fn install(&self, loaded: &Loaded, generation: u64) -> Result<(), Vec<Diagnostic>> {
+        let listeners = self.listeners.prepare(loaded)?;
+        let place = |place: Place| match loaded.sources.get(place.file as usize) {
+            Some(source) => format!("{}:{}", source.path.display(), place.line),
+            None => "the command line".to_owned(),
+        };
+        let snapshot = self.builder.build(&loaded.resources, &place, generation);
+        // Series exist before the first request can count in them.
+        self.builder.metrics.activate(active_routes(&snapshot));
+        self.snapshots.publish(snapshot);
+        self.listeners.commit(listeners);
+        self.builder.registry.prune();
+        self.resolver.wake();
+        let sources = loaded.sources.iter().map(|source| json!({ "path": source.path, "text": &*source.text }));
+        *self.dump.lock().unwrap_or_else(PoisonError::into_inner) = json!({
+            "generation": generation,
+            "hash": loaded.hash,
+            "settings": self.builder.settings,
+            "sources": sources.collect::<Vec<_>>(),
+        });
+        self.notices.give(&loaded.resources, &self.builder.settings);
+        Ok(())
+    }
+}
+
+/// Every pair of rule and destination, with its share.
+pub(super) fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
+    let active = |(to, share): (&Destination, f64)| ActiveRoute {
+        metrics: Arc::clone(&to.metrics),
+        declared: share,
+        effective: share,
+    };
+    snapshot.destinations().map(active).collect()
+}

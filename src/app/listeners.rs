@@ -1,0 +1,290 @@
+//! Which sockets are open: those of the command line for ever, and those that the Gateways in force ask for. What changes is
+//! opened before a configuration comes into force, and closed after it; what stays is not touched.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::tls;
+use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::gateways::{GatewayListener, Protocol, gateways};
+use crate::config::load::Loaded;
+use crate::config::place::Place;
+use crate::config::settings::Listeners;
+use crate::proxy::{Bound, Listener, Opened, Scheme, TlsServer, TlsServers, bind, bind_shared};
+
+/// Every listener of the process.
+pub(super) struct ListenerSet {
+    workers: Vec<UnboundedSender<Opened>>,
+    port_map: Vec<(u16, u16)>,
+    /// Those of the command line; they never change.
+    mesh: Vec<Arc<Listener>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Those of Gateways.
+    gateways: Vec<Arc<Listener>>,
+    /// Those that were closed, as long as a worker still has a socket of theirs.
+    closing: Vec<Weak<Listener>>,
+    /// Whether what opens and closes is logged; at start it is printed.
+    logs: bool,
+}
+
+/// A listener that a configuration asks for.
+struct Wanted {
+    bound: Bound,
+    tls: Option<Vec<TlsServer>>,
+    place: Place,
+}
+
+/// What is ready to come into force; dropped, it leaves everything as it was.
+pub(super) struct Prepared {
+    kept: Vec<(Arc<Listener>, Option<TlsServers>)>,
+    opened: Vec<(Arc<Listener>, Vec<StdListener>)>,
+}
+
+impl ListenerSet {
+    /// Opens the listeners of the command line, each on its local port. `workers` take the sockets.
+    ///
+    /// # Errors
+    /// What to tell the operator: an address cannot be had.
+    pub(super) fn new(listeners: &Listeners, workers: Vec<UnboundedSender<Opened>>) -> Result<Self, String> {
+        let port_map = listeners.port_map.clone();
+        let mut set = Self { workers, port_map, mesh: Vec::new(), state: Mutex::default() };
+        for wanted in &listeners.mesh {
+            let address = SocketAddr::new(wanted.ip(), set.local_port(wanted.port()));
+            let (local, sockets) = bind(address, set.workers.len()).map_err(|error| taken(address, &error))?;
+            let port = if wanted.port() == 0 { local.port() } else { wanted.port() };
+            let listener = Arc::new(Listener::new(local, port, None));
+            set.hand_over(&listener, sockets);
+            set.mesh.push(listener);
+        }
+        Ok(set)
+    }
+
+    /// The ports of the command line's listeners, as rules see them.
+    pub(super) fn mesh_ports(&self) -> Vec<u16> {
+        let mut ports: Vec<u16> = self.mesh.iter().map(|listener| listener.bound().port).collect();
+        ports.sort_unstable();
+        ports.dedup();
+        ports
+    }
+
+    /// Every listener of this moment; those that come or go later are logged.
+    pub(super) fn started(&self) -> Vec<Bound> {
+        let mut state = self.state();
+        state.logs = true;
+        self.mesh.iter().chain(&state.gateways).map(|listener| listener.bound()).collect()
+    }
+
+    /// Opens what a configuration needs and is not open.
+    ///
+    /// # Errors
+    /// Every port that cannot be had, and what is wrong with certificates. Nothing has changed then.
+    pub(super) fn prepare(&self, loaded: &Loaded) -> Result<Prepared, Vec<Diagnostic>> {
+        let mut state = self.state();
+        state.closing.retain(|listener| listener.strong_count() > 0);
+        let mut ready = Prepared { kept: Vec::new(), opened: Vec::new() };
+        let mut problems = Vec::new();
+        for wanted in self.wanted(loaded, &mut problems) {
+            if let Err(problem) = self.prepare_one(wanted, &state, &mut ready) {
+                problems.push(problem);
+            }
+        }
+        if problems.is_empty() { Ok(ready) } else { Err(problems) }
+    }
+
+    /// Serves on what was opened and closes what is not wanted any more.
+    pub(super) fn commit(&self, ready: Prepared) {
+        let mut state = self.state();
+        let mut now = Vec::with_capacity(ready.kept.len() + ready.opened.len());
+        for (listener, servers) in ready.kept {
+            if let Some(servers) = servers {
+                listener.replace_tls(servers);
+            }
+            now.push(listener);
+        }
+        for (listener, sockets) in ready.opened {
+            if state.logs {
+                tracing::info!("listener {}", shown(listener.bound()));
+            }
+            self.hand_over(&listener, sockets);
+            now.push(listener);
+        }
+        now.sort_by_key(|listener| listener.bound().local);
+        let before = std::mem::replace(&mut state.gateways, now);
+        for listener in before {
+            if !state.gateways.iter().any(|kept| Arc::ptr_eq(kept, &listener)) {
+                tracing::info!("listener {} closed", shown(listener.bound()));
+                listener.close();
+                state.closing.push(Arc::downgrade(&listener));
+            }
+        }
+    }
+
+    /// What the Gateways ask for, but for what a listener of the command line serves already.
+    fn wanted(&self, loaded: &Loaded, problems: &mut Vec<Diagnostic>) -> Vec<Wanted> {
+        let mut all: Vec<Wanted> = Vec::new();
+        for asked in gateways(&loaded.resources) {
+            let wanted = match self.wanted_one(&asked, loaded) {
+                Ok(wanted) => wanted,
+                Err(wrong) => {
+                    problems.extend(wrong);
+                    continue;
+                }
+            };
+            if let Some(same) = all.iter_mut().find(|other| other.bound == wanted.bound) {
+                // Written in two ways: without `bind`, and with the address of every interface.
+                same.tls.iter_mut().for_each(|servers| servers.extend(wanted.tls.iter().flatten().cloned()));
+                continue;
+            }
+            if self.mesh.iter().any(|mesh| covers(mesh.bound(), wanted.bound)) {
+                continue;
+            }
+            let others = self.mesh.iter().map(|mesh| mesh.bound()).chain(all.iter().map(|other| other.bound));
+            match others.into_iter().find(|other| other.local == wanted.bound.local) {
+                Some(other) => problems.push(occupied(&wanted, other)),
+                None => all.push(wanted),
+            }
+        }
+        all
+    }
+
+    fn wanted_one(&self, asked: &GatewayListener<'_>, loaded: &Loaded) -> Result<Wanted, Vec<Diagnostic>> {
+        let first = &asked.servers[0];
+        let ip = asked.bind.and_then(|bind| bind.parse().ok()).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let local = SocketAddr::new(ip, self.local_port(asked.port));
+        let (scheme, tls) = match first.protocol {
+            Protocol::Http => (Scheme::Http, None),
+            Protocol::Https => (Scheme::Https, Some(tls::servers(&asked.servers, loaded)?)),
+        };
+        Ok(Wanted { bound: Bound { local, port: asked.port, scheme }, tls, place: first.place })
+    }
+
+    fn prepare_one(&self, wanted: Wanted, state: &State, ready: &mut Prepared) -> Result<(), Diagnostic> {
+        let Wanted { bound, tls, place } = wanted;
+        let known = state.gateways.iter().find(|listener| listener.bound() == bound);
+        let before = known.and_then(|listener| listener.tls());
+        let servers = tls.map(|servers| TlsServers::new(servers, before.as_deref())).transpose();
+        let servers =
+            servers.map_err(|error| Diagnostic::error(Kind::Value, place, format!("no TLS here: {error}")))?;
+        if let Some(listener) = known {
+            ready.kept.push((Arc::clone(listener), servers));
+            return Ok(());
+        }
+        let closing: Vec<_> = state.closing.iter().filter_map(Weak::upgrade).collect();
+        let opened = ready.opened.iter().map(|(listener, _)| listener);
+        let mut own = self.mesh.iter().chain(&state.gateways).chain(&closing).chain(opened);
+        // What this process holds itself is no obstacle, neither a wider address nor one that is about to close.
+        let shared = own.any(|other| overlaps(other.bound(), bound));
+        let sockets = match shared {
+            true => bind_shared(bound.local, self.workers.len()),
+            false => bind(bound.local, self.workers.len()).map(|(_, sockets)| sockets),
+        };
+        let sockets = sockets.map_err(|error| {
+            let message = format!("cannot listen on {}: {}", bound.local, reason(&error));
+            Diagnostic::error(Kind::Value, place, message).help(remedy(&error))
+        })?;
+        ready.opened.push((Arc::new(Listener::new(bound.local, bound.port, servers)), sockets));
+        Ok(())
+    }
+
+    fn local_port(&self, port: u16) -> u16 {
+        self.port_map.iter().find(|(served, _)| *served == port).map_or(port, |(_, local)| *local)
+    }
+
+    fn hand_over(&self, listener: &Arc<Listener>, sockets: Vec<StdListener>) {
+        for (worker, socket) in self.workers.iter().zip(sockets) {
+            // A worker that has ended serves nothing any more.
+            let _ = worker.send(Opened { listener: Arc::clone(listener), socket });
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// As it is printed.
+pub(super) fn shown(bound: Bound) -> String {
+    format!("{}://{}", bound.scheme.name(), bound.local)
+}
+
+/// Whether what is served at `wanted` is served at `open` already.
+fn covers(open: Bound, wanted: Bound) -> bool {
+    let everywhere = open.local.ip().is_unspecified() && open.local.is_ipv4() == wanted.local.is_ipv4();
+    let same = open.local.port() == wanted.local.port() && (everywhere || open.local.ip() == wanted.local.ip());
+    same && open.port == wanted.port && open.scheme == wanted.scheme
+}
+
+/// Whether two addresses cannot be had independently of each other.
+fn overlaps(one: Bound, other: Bound) -> bool {
+    let (one, other) = (one.local, other.local);
+    one.port() == other.port() && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+fn occupied(wanted: &Wanted, other: Bound) -> Diagnostic {
+    let Bound { local, port, scheme } = wanted.bound;
+    let message = format!(
+        "port {port} cannot be served as {} on {local}: port {} is served there as {}",
+        scheme.name(),
+        other.port,
+        other.scheme.name()
+    );
+    Diagnostic::error(Kind::Conflict, wanted.place, message)
+        .help("choose another port, with --listen or --port-map too")
+}
+
+/// Why an address of the command line cannot be had.
+pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
+    format!("error: cannot listen on {address}: {}\n  = help: {}", reason(error), remedy(error))
+}
+
+fn reason(error: &io::Error) -> String {
+    error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
+}
+
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another process listens there; choose another port, with --port-map for instance",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need privileges; --port-map 80=8080 serves port 80 on 8080"
+        }
+        _ => "choose an address of this host",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bound(local: &str, port: u16, scheme: Scheme) -> Bound {
+        Bound { local: local.parse().unwrap(), port, scheme }
+    }
+
+    #[test]
+    fn a_wider_listener_serves_what_it_covers() {
+        let all = bound("0.0.0.0:8080", 80, Scheme::Http);
+        assert!(covers(all, all) && covers(all, bound("127.0.0.1:8080", 80, Scheme::Http)));
+        for other in [
+            bound("127.0.0.1:8080", 80, Scheme::Https),
+            bound("127.0.0.1:8080", 8080, Scheme::Http),
+            bound("127.0.0.1:8081", 80, Scheme::Http),
+            bound("[::1]:8080", 80, Scheme::Http),
+        ] {
+            assert!(!covers(all, other), "{other:?}");
+        }
+        assert!(!covers(bound("127.0.0.1:8080", 80, Scheme::Http), all));
+    }
+
+    #[test]
+    fn addresses_overlap_where_one_is_every_address() {
+        let [all, one, other] = ["0.0.0.0:1", "10.0.0.1:1", "10.0.0.2:1"].map(|local| bound(local, 1, Scheme::Http));
+        assert!(overlaps(all, one) && overlaps(one, all) && overlaps(one, one) && !overlaps(one, other));
+        assert!(!overlaps(all, bound("10.0.0.1:2", 1, Scheme::Http)));
+    }
+}

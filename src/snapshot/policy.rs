@@ -1,0 +1,103 @@
+//! What a traffic policy of the configuration means to a cluster.
+
+use std::time::Duration;
+
+use crate::config::place::Spanned;
+use crate::config::resource::destination_rule::{
+    ConnectionPool, H2UpgradePolicy, HttpPool, OutlierDetection, SimpleLb, TcpPool,
+};
+use crate::config::traffic::Policy;
+use crate::upstream::transport::{Http2Policy, Keepalive};
+use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy};
+
+/// The policy of a cluster; `protocol` is that of its service port, in upper case.
+pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> ClusterPolicy {
+    let balance = match written.load_balancer.and_then(|one| one.simple).map(|simple| simple.value) {
+        Some(SimpleLb::RoundRobin) => Balance::RoundRobin,
+        Some(SimpleLb::Random) => Balance::Random,
+        _ => Balance::LeastRequest,
+    };
+    let mut policy = ClusterPolicy { balance, ..ClusterPolicy::default() };
+    if matches!(protocol, Some("HTTP2" | "GRPC" | "GRPC-WEB")) {
+        policy.transport.http2 = Some(Http2Policy::default());
+    }
+    if let Some(pool) = written.connection_pool {
+        connection_pool(&mut policy, pool);
+    }
+    policy.outlier = written.outlier_detection.map(outlier);
+    policy
+}
+
+fn connection_pool(policy: &mut ClusterPolicy, ConnectionPool { tcp, http, .. }: &ConnectionPool) {
+    if let Some(tcp) = tcp {
+        tcp_pool(policy, tcp);
+    }
+    if let Some(http) = http {
+        http_pool(policy, http);
+    }
+    if policy.idle_timeout.is_zero() {
+        policy.idle_timeout = Duration::MAX;
+    }
+}
+
+fn tcp_pool(policy: &mut ClusterPolicy, tcp: &TcpPool) {
+    policy.connect_timeout = value(tcp.connect_timeout).unwrap_or(policy.connect_timeout);
+    policy.idle_timeout = value(tcp.idle_timeout).unwrap_or(policy.idle_timeout);
+    policy.max_connection_age = value(tcp.max_connection_duration);
+    policy.limits.connections = limit(tcp.max_connections);
+    if let Some(keepalive) = &tcp.tcp_keepalive {
+        let own = Keepalive::default();
+        policy.transport.keepalive = Keepalive {
+            time: value(keepalive.time).unwrap_or(own.time),
+            interval: value(keepalive.interval).unwrap_or(own.interval),
+            probes: limit(keepalive.probes).unwrap_or(own.probes),
+        };
+    }
+}
+
+fn http_pool(policy: &mut ClusterPolicy, http: &HttpPool) {
+    policy.idle_timeout = value(http.idle_timeout).unwrap_or(policy.idle_timeout);
+    policy.max_requests = limit(http.max_requests_per_connection).unwrap_or(0);
+    policy.limits.pending = limit(http.http1_max_pending_requests);
+    policy.limits.requests = limit(http.http2_max_requests);
+    policy.limits.retries = limit(http.max_retries);
+    if value(http.h2_upgrade_policy) == Some(H2UpgradePolicy::Upgrade) {
+        policy.transport.http2.get_or_insert_default();
+    }
+    if let Some(http2) = &mut policy.transport.http2 {
+        http2.streams = limit(http.max_concurrent_streams).unwrap_or(http2.streams);
+        if let Some(keepalive) = &http.http2_keep_alive {
+            http2.ping_interval = value(keepalive.interval).unwrap_or(http2.ping_interval);
+            http2.ping_timeout = value(keepalive.timeout).unwrap_or(http2.ping_timeout);
+        }
+    }
+}
+
+fn outlier(written: &OutlierDetection) -> OutlierPolicy {
+    let own = OutlierPolicy::default();
+    // Here 0 is off and nothing is the default, unlike in a pool.
+    let threshold = |given: Option<Spanned<i64>>, default: u32| {
+        given.map_or(default, |given| u32::try_from(given.value).unwrap_or(default))
+    };
+    OutlierPolicy {
+        server_errors: threshold(written.consecutive_5xx_errors, own.server_errors),
+        gateway_errors: threshold(written.consecutive_gateway_errors, own.gateway_errors),
+        local_failures: threshold(written.consecutive_local_origin_failures, own.local_failures),
+        split: value(written.split_external_local_origin_errors).unwrap_or(own.split),
+        interval: value(written.interval).unwrap_or(own.interval),
+        base_ejection: value(written.base_ejection_time).unwrap_or(own.base_ejection),
+        max_ejection_percent: limit(written.max_ejection_percent).unwrap_or(own.max_ejection_percent),
+        min_health_percent: threshold(written.min_health_percent, own.min_health_percent),
+        error_codes: written.http_error_codes.iter().filter_map(|code| u16::try_from(code.value).ok()).collect(),
+    }
+}
+
+fn value<T: Copy>(written: Option<Spanned<T>>) -> Option<T> {
+    written.map(|written| written.value)
+}
+
+/// A number that is set: 0 means unset.
+fn limit(written: Option<Spanned<i64>>) -> Option<u32> {
+    let given = value(written).filter(|&number| number > 0)?;
+    Some(u32::try_from(given).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,162 @@
+//! A connection for a request: an idle one of the same worker, a place on a shared one, or a new one, within the limits of
+//! the cluster. Never tries another endpoint; that is the caller's.
+
+use std::sync::Arc;
+
+use http::{HeaderMap, header};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::time::{Instant, timeout_at};
+
+use super::cluster::Cluster;
+use super::connect::{self, ConnectError, Opening};
+use super::connection::{Connection, Http1};
+use super::endpoint::{Endpoint, Lease};
+use super::limits::{Overloaded, Permit, Resource};
+use super::outlier::Outcome;
+use super::pool::Pool;
+use super::tls;
+use super::transport::Http2Policy;
+
+/// A handshake to come: how, and with which name.
+type Handshake = (Arc<ClientConfig>, ServerName<'static>);
+
+impl Cluster {
+    /// A connection to the endpoint of a lease, for a request with these headers; `true` if it has served one before. A
+    /// failure of the endpoint is reported.
+    pub async fn connection(
+        &self,
+        lease: &Lease,
+        worker: usize,
+        headers: &HeaderMap,
+    ) -> Result<(Connection, bool), ConnectError> {
+        let endpoint = lease.endpoint();
+        // Only where the name of a handshake depends on the request do its connections.
+        let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
+        let name = if by_host { Some(host(headers).ok_or(ConnectError::NoServerName)?) } else { None };
+        let outcome = match self.policy().transport.http2 {
+            None => match self.idle(endpoint, worker, name).await {
+                Some(idle) => return Ok((Connection::Http1(idle), true)),
+                // Boxed, as is the rest: rare, and large beside what a request on a kept connection needs.
+                None => Box::pin(self.open_http1(endpoint, worker, name)).await,
+            },
+            Some(policy) => match endpoint.pool(worker).shared().take(self.policy().shared_use(), name) {
+                Some(stream) => return Ok((Connection::Http2(stream), true)),
+                None => Box::pin(self.open_http2(endpoint, worker, name, policy)).await,
+            },
+        };
+        if outcome.as_ref().is_err_and(ConnectError::blames_endpoint) {
+            lease.report(|| Outcome::Failed);
+        }
+        outcome
+    }
+
+    /// The connection after its request, if it may serve another.
+    pub fn keep(&self, connection: Connection) -> Option<Connection> {
+        let most = self.policy().max_requests;
+        match &connection {
+            Connection::Http1(one) if most != 0 && one.served >= most => None,
+            _ => Some(connection),
+        }
+    }
+
+    async fn open_http1(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        worker: usize,
+        name: Option<&str>,
+    ) -> Result<(Connection, bool), ConnectError> {
+        let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
+        let until = Instant::now() + self.policy().connect_timeout;
+        let permit = loop {
+            if let Ok(permit) = self.policy().limits.claim(self.usage(), Resource::Connection) {
+                break permit;
+            }
+            self.wait_for_room(endpoint, until).await?;
+            if let Some(idle) = self.idle(endpoint, worker, name).await {
+                return Ok((Connection::Http1(idle), true));
+            }
+        };
+        let opened = connect::http1(&endpoint.address(), self.opening(name, permit)?).await;
+        endpoint.tried(&opened);
+        opened.map(|one| (Connection::Http1(Box::new(one)), false))
+    }
+
+    /// An open connection of this worker that has nothing to do.
+    async fn idle(&self, endpoint: &Endpoint, worker: usize, name: Option<&str>) -> Option<Box<Http1>> {
+        while let Some(mut idle) = endpoint.pool(worker).take(self.policy().lifetime(), name) {
+            if idle.sender.ready().await.is_ok() {
+                return Some(idle);
+            }
+        }
+        None
+    }
+
+    async fn open_http2(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        worker: usize,
+        name: Option<&str>,
+        policy: Http2Policy,
+    ) -> Result<(Connection, bool), ConnectError> {
+        let (shared, limits) = (endpoint.pool(worker).shared(), self.policy().shared_use());
+        let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
+        let limit = self.policy().connect_timeout;
+        let until = Instant::now() + limit;
+        let opening = timeout_at(until, shared.opening.lock()).await;
+        let _opening = opening.map_err(|_| ConnectError::Timeout(limit))?;
+        let permit = loop {
+            // Somebody else may have opened one meanwhile, or a stream on one may have ended.
+            if let Some(stream) = shared.take(limits, name) {
+                return Ok((Connection::Http2(stream), true));
+            }
+            if let Ok(permit) = self.policy().limits.claim(self.usage(), Resource::Connection) {
+                break permit;
+            }
+            self.wait_for_room(endpoint, until).await?;
+        };
+        let opened = connect::http2(&endpoint.address(), self.opening(name, permit)?, policy).await;
+        endpoint.tried(&opened);
+        opened.map(|one| (Connection::Http2(shared.add(one)), false))
+    }
+
+    /// Waits until a connection may have become free: an idle one elsewhere is closed for it, or else one that is busy has
+    /// to end its request.
+    async fn wait_for_room(&self, endpoint: &Arc<Endpoint>, until: Instant) -> Result<(), Overloaded> {
+        self.close_one_idle(endpoint);
+        // A connection that was freed since its claim failed is remembered, so nothing is missed.
+        timeout_at(until, self.usage().wait_for_connection()).await.map_err(|_| Overloaded)
+    }
+
+    fn close_one_idle(&self, endpoint: &Arc<Endpoint>) {
+        let set = self.endpoints();
+        let others = set.endpoints().iter().filter(|one| !Arc::ptr_eq(one, endpoint));
+        let mut pools = [endpoint].into_iter().chain(others).flat_map(|one| one.pools());
+        // One is enough; its place is free as soon as its socket is closed.
+        let _ = pools.any(Pool::close_idle);
+    }
+
+    fn opening(&self, name: Option<&str>, permit: Option<Permit>) -> Result<Opening, ConnectError> {
+        let policy = self.policy();
+        let tls = match &policy.transport.tls {
+            None => None,
+            Some(tls) => {
+                let fixed = tls.server_name().cloned();
+                let wanted = fixed.or_else(|| tls::name_of_host(name?)).ok_or(ConnectError::NoServerName)?;
+                Some::<Handshake>((tls.config(), wanted))
+            }
+        };
+        Ok(Opening {
+            limit: policy.connect_timeout,
+            keepalive: policy.transport.keepalive,
+            tls,
+            server_name: name.map(Box::from),
+            permit,
+            usage: policy.limits.connections.is_some().then(|| Arc::clone(self.usage())),
+        })
+    }
+}
+
+fn host(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::HOST)?.to_str().ok()
+}

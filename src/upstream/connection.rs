@@ -1,0 +1,132 @@
+//! An open connection to an endpoint, ready for a request. Which protocol is spoken on it is nobody else's business.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use futures_util::future::Either;
+use http::uri::{Authority, Parts as UriParts, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::{TrySendError, http1};
+use tokio::time::Instant;
+
+use super::body::RequestBody;
+use super::http2::Stream;
+use super::limits::Usage;
+
+/// A request that got no answer: the error, and the request itself where nothing of it was sent.
+pub type SendError = TrySendError<Request<RequestBody>>;
+
+/// What came of sending a request.
+pub type Exchange = Result<Response<Incoming>, SendError>;
+
+/// An open connection, ready for one request.
+#[derive(Debug)]
+pub enum Connection {
+    /// A connection for one request at a time. Boxed: it is handed around with every request.
+    Http1(Box<Http1>),
+    /// A place on a shared connection.
+    Http2(Stream),
+}
+
+/// An HTTP/1.1 connection.
+#[derive(Debug)]
+pub struct Http1 {
+    pub(super) sender: http1::SendRequest<RequestBody>,
+    pub(super) opened: Instant,
+    /// Requests so far.
+    pub(super) served: u32,
+    /// The name that its TLS handshake asked for, where that depends on the request.
+    pub(super) server_name: Option<Box<str>>,
+    /// Of a cluster with a limit on connections: who waits for one is told when this one is free.
+    pub(super) usage: Option<Arc<Usage>>,
+}
+
+impl Connection {
+    /// Sends a request in the form of HTTP/1.1 (a target without authority, and a `Host`); the head of the answer comes back.
+    pub fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Exchange> + use<> {
+        match self {
+            Self::Http1(one) => {
+                one.served = one.served.saturating_add(1);
+                Either::Left(one.sender.try_send_request(request))
+            }
+            Self::Http2(stream) => Either::Right(Box::pin(stream.send(for_http2(request, stream.scheme())))),
+        }
+    }
+
+    /// Waits until it could take the next request: the last one is sent and answered.
+    pub async fn ready(&mut self) -> hyper::Result<()> {
+        match self {
+            Self::Http1(one) => one.sender.ready().await,
+            Self::Http2(_) => Ok(()),
+        }
+    }
+
+    /// Whether the endpoint closed it.
+    pub fn is_closed(&self) -> bool {
+        match self {
+            Self::Http1(one) => one.sender.is_closed(),
+            Self::Http2(stream) => stream.is_closed(),
+        }
+    }
+}
+
+/// The same request as HTTP/2 has it: an absolute target, no `Host`, no field that concerns an HTTP/1 connection.
+fn for_http2(request: Request<RequestBody>, scheme: Scheme) -> Request<RequestBody> {
+    let (mut parts, body) = request.into_parts();
+    let host = parts.headers.remove(header::HOST);
+    let authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
+        parts.headers.remove(name);
+    }
+    let grpc = parts.headers.get(header::CONTENT_TYPE).is_some_and(is_grpc);
+    if grpc {
+        // It was stripped as a matter between neighbours; gRPC servers insist on it.
+        parts.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    let mut target = UriParts::default();
+    target.path_and_query = Some(parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/")));
+    if let Some(authority) = authority {
+        target.scheme = Some(scheme);
+        target.authority = Some(authority);
+    } else if let Some(host) = host {
+        parts.headers.insert(header::HOST, host);
+    }
+    if let Ok(uri) = Uri::from_parts(target) {
+        parts.uri = uri;
+    }
+    parts.version = Version::HTTP_2;
+    Request::from_parts(parts, body)
+}
+
+fn is_grpc(value: &HeaderValue) -> bool {
+    value.as_bytes().starts_with(b"application/grpc")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_becomes_one_of_http2() {
+        let request = Request::builder()
+            .uri("/a?b=c")
+            .header("host", "shop.test:81")
+            .header("transfer-encoding", "chunked")
+            .header("connection", "upgrade")
+            .header("content-type", "application/grpc+proto")
+            .body(RequestBody::Empty)
+            .unwrap();
+        let sent = for_http2(request, Scheme::HTTP);
+        assert_eq!(sent.uri().to_string(), "http://shop.test:81/a?b=c");
+        assert_eq!(sent.headers().len(), 2);
+        assert_eq!(sent.headers()["te"], "trailers");
+    }
+
+    #[test]
+    fn a_host_that_is_no_authority_stays_a_field() {
+        let request = Request::builder().uri("/").header("host", "a b").body(RequestBody::Empty).unwrap();
+        let sent = for_http2(request, Scheme::HTTP);
+        assert_eq!((sent.uri().to_string(), sent.headers()["host"].as_bytes()), ("/".to_owned(), &b"a b"[..]));
+    }
+}
