@@ -95,17 +95,25 @@ impl Client {
                 record.status = status;
                 Journey::Upstream(answer, deadline)
             }
-            Err(failure) => {
-                let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
-                let name = target.to.cluster.name();
-                let mut journey = Journey::failed(&failure, Some(name), &request, record);
-                if let Journey::Own(response) = &mut journey {
-                    let answered = Answered { status: response.status().as_u16(), upstream: None };
-                    target.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
-                }
-                journey
-            }
+            Err(failure) => self.failed(&failure, target, (wants_grpc, kept.as_deref()), record),
         }
+    }
+
+    /// What the client is told instead of the endpoint's answer, with the operations that the answer would have got.
+    fn failed(
+        &self,
+        failure: &Failure,
+        target: &Target<Destination>,
+        (wants_grpc, kept): (bool, Option<&Kept>),
+        record: &mut Record,
+    ) -> Journey {
+        let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
+        let mut journey = Journey::failed(failure, Some(target.to.cluster.name()), &request, record);
+        if let Journey::Own(response) = &mut journey {
+            let answered = Answered { status: response.status().as_u16(), upstream: None };
+            target.response_headers.apply_to_response(response.headers_mut(), kept, answered);
+        }
+        journey
     }
 
     /// The request as it goes upstream; gives back what the answer's headers will have to know of it.

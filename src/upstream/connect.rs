@@ -151,7 +151,10 @@ pub(super) async fn http2(
         kept.store(u32::try_from(most).unwrap_or(u32::MAX), Ordering::Relaxed);
         match (tell.take_if(|_| most > 0 || polled.is_ready()), polled) {
             // Later, its error reaches whoever waits for a response; and nobody may be left who waits.
-            (tell, Poll::Ready(ended)) => Poll::Ready(drop(tell.map(|tell| tell.send(ended)))),
+            (tell, Poll::Ready(ended)) => {
+                drop(tell.map(|tell| tell.send(ended)));
+                Poll::Ready(())
+            }
             (tell, Poll::Pending) => {
                 drop(tell.map(|tell| tell.send(Ok(()))));
                 Poll::Pending
