@@ -127,8 +127,8 @@ fn an_endpoint_is_believed_if_its_authority_and_its_name_are_right() {
     let spiffe = "spiffe://cluster/ns/shop";
     let (right, wrong) = ([("ca.crt", &*authority.pem())], [("ca.crt", &*stranger.pem())]);
     let listed = [("ca.crt", &*authority.pem()), ("revoked.pem", &*revoked)];
-    type Case = (&'static str, &'static [(&'static str, &'static str)], u16);
-    let cases: [Case; 8] = [
+    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], u16);
+    let cases: [Case<'_>; 8] = [
         (SIMPLE, &right, 200),
         (SIMPLE, &wrong, 503),
         ("mode: SIMPLE, caCertificates: ca.crt, sni: c.example", &right, 503),
