@@ -22,7 +22,7 @@ Example:
   serin explain vs.yaml --json -- POST /checkout -H 'Host: shop.example.com'
   serin explain --admin 127.0.0.1:15000 -- GET http://reviews/api
 
-The listener is the one on the port of the URL; if nothing is served there, the first one that answers to the host.
+The listener is the one on the port of the URL; without a port, or if nothing is served there, one that answers to the host.
 With --admin, the configuration is the one that a running proxy serves.
 
 Exit status: 0 done (also if no rule takes the request), 1 the configuration is invalid, 2 wrong usage or no answer.")]

@@ -151,17 +151,18 @@ impl Place {
 
 impl Offline {
     /// The port of the listener that a request comes to, as rules see it: the one its URL names, if that listens (by itself or
-    /// by a `--port-map`); else the one whose virtual hosts answer; else the first there is.
+    /// by a `--port-map`); else one that answers to its host, its scheme's before others; else the first there is.
     pub(super) fn listener(&self, ask: &Ask) -> Option<u16> {
-        let named =
-            ask.port.map(|port| self.port_map.iter().find(|(_, local)| *local == port).map_or(port, |(port, _)| *port));
+        let mapped = |port: u16| self.port_map.iter().find(|(_, local)| *local == port).map_or(port, |(port, _)| *port);
         let listens = |port: &u16| self.table.listener(*port).is_some();
-        named.filter(listens).or_else(|| {
-            let answers = |port: &u16| {
-                let hosts = self.table.listener(*port);
-                hosts.is_some_and(|hosts| hosts.explain(&ask.view(*port)).host.is_some())
-            };
-            self.table.ports().find(answers).or_else(|| self.table.ports().next())
-        })
+        let answers = |port: &u16| {
+            let hosts = self.table.listener(*port);
+            hosts.is_some_and(|hosts| hosts.explain(&ask.view(*port)).host.is_some())
+        };
+        let own = ask.default_port();
+        let named = ask.port.map(mapped).filter(listens);
+        named
+            .or_else(|| [own].into_iter().chain(self.table.ports()).find(answers))
+            .or_else(|| [own].into_iter().chain(self.table.ports()).find(listens))
     }
 }

@@ -113,24 +113,30 @@ struct Shown {
 
 impl Shown {
     fn of(line: &str, start: usize, length: usize) -> Self {
-        let cells: Vec<_> = line.chars().map(visible).collect();
+        // Only what is near the caret can be shown, and a line may have millions of characters.
+        let count = line.chars().count();
+        let start = start.min(count);
+        let skipped = start.saturating_sub(WINDOW);
+        let cells: Vec<_> = line.chars().skip(skipped).take(3 * WINDOW).map(visible).collect();
         let width = |range: &[(Cow<'_, str>, usize)]| range.iter().map(|(_, width)| width).sum::<usize>();
-        let start = start.min(cells.len());
+        let start = start - skipped;
         let end = start.saturating_add(length.max(1)).min(cells.len());
         let (mut from, mut to) = (0, cells.len());
-        if width(&cells) > WINDOW {
-            while width(&cells[from..start]) > BEFORE {
-                from += 1;
+        if skipped > 0 || width(&cells) > WINDOW {
+            let mut used = 0;
+            from = start;
+            while from > 0 && used + cells[from - 1].1 <= BEFORE {
+                from -= 1;
+                used += cells[from].1;
             }
-            let mut used = width(&cells[from..start]);
             to = start;
             while let Some((_, next)) = cells.get(to).filter(|(_, next)| used + next <= WINDOW) {
                 used += next;
                 to += 1;
             }
         }
-        let lead = if from > 0 { "…" } else { "" };
-        let tail = if to < cells.len() { "…" } else { "" };
+        let lead = if skipped + from > 0 { "…" } else { "" };
+        let tail = if skipped + to < count { "…" } else { "" };
         let middle: String = cells[from..to].iter().map(|(text, _)| text.as_ref()).collect();
         Self {
             text: format!("{lead}{middle}{tail}"),
@@ -254,5 +260,17 @@ mod tests {
     #[test]
     fn a_place_past_the_end_of_a_line_is_shown_there() {
         assert_eq!(render("ab", (1, 9, 3), None).lines().nth(4), Some("  |   ^"));
+    }
+
+    #[test]
+    fn a_line_of_megabytes_is_shown_near_the_caret() {
+        for start in [0, 60, 1_500_000, 2_999_999] {
+            let line: String = ('a'..='z').cycle().take(3_000_000).collect();
+            let shown = Shown::of(&line, start, 1);
+            let at = shown.text.chars().nth(shown.before).unwrap();
+            assert_eq!(Some(at), line.chars().nth(start), "{start}");
+            assert_eq!(shown.length, 1);
+            assert!(shown.text.chars().count() <= WINDOW + 2 && shown.before <= BEFORE + 1);
+        }
     }
 }

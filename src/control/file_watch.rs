@@ -276,12 +276,10 @@ impl Watch {
         let now = self.began.elapsed();
         let sources = read.sources.iter().filter(|source| source.text.is_empty()).map(|source| source.path.as_path());
         for path in sources.chain(read.files.blank()) {
-            let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-            let real = path.canonicalize().or_else(|error| match (path.parent(), path.file_name()) {
-                (Some(folder), Some(name)) => Ok(folder.canonicalize()?.join(name)),
-                _ => Err(error),
-            });
-            self.settle.sign(&real.unwrap_or(path), Sign::Unfinished, now);
+            match way::end(path).filter(|end| self.ways.matter(end)) {
+                Some(end) => self.settle.sign(&end, Sign::Unfinished, now),
+                None => self.settle.suspect(),
+            }
         }
     }
 

@@ -1,11 +1,8 @@
 //! The journey of one request. Reads one snapshot, once; decides; forwards or answers; hands the record to the body of the
 //! answer, which tells the metrics when it ends.
 
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -14,23 +11,20 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use super::attempt::{Answer, Attempts};
+use super::attempt::Answer;
 use super::body::{Exchange, ResponseBody};
 use super::cors::Decoration;
 use super::failure::Failure;
-use super::limits::Limits;
+use super::forward::Way;
 use super::record::Record;
-use super::retry::Rules;
 use super::upgrade::{Tunnel, Wish};
-use super::watch::{ConnectionState, Expired};
+use super::watch::ConnectionState;
 use super::worker::Worker;
-use super::{cors, fault, headers, mirror, reply};
-use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, Kept, RequestView, Route, Rule, Target};
+use super::{cors, fault, headers, reply};
+use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, RequestView, Rule, Split, Target};
 use crate::snapshot::{Destination, Snapshot};
-use crate::telemetry::AttemptResult;
-use crate::upstream::{RequestBody, UploadProgress};
 
 /// What every request of one client connection has in common.
 #[derive(Debug)]
@@ -62,7 +56,7 @@ impl Client {
         let journey = self.route(parts, incoming, &mut record).await;
         self.state.answering();
         let mut response = match journey {
-            Journey::Own(response) => finish_own(response, record, head_only),
+            Journey::Own(response) => finish_own(*response, record, head_only),
             Journey::Upstream(answer, deadline) => {
                 // On HTTP/1 the connection's own state knows; the streams of one connection are told apart here.
                 let idle = (!http1).then_some(self.worker.limits().stream_idle_timeout);
@@ -117,16 +111,9 @@ impl Client {
                 self.own(response, &route.rule, &parts)
             }
             Action::Forward(split) => {
-                let draw = self.worker.draw();
-                let (target, cookie) = match &route.rule.sticky {
-                    None => (&split.pick(draw).value, None),
-                    Some(sticky) => {
-                        let drawn = sticky.draw(&request, self.peer.ip(), draw);
-                        (&split.entries()[drawn.index].value, drawn.set_cookie.map(Box::new))
-                    }
-                };
+                let (target, cookie) = self.draw(&route.rule, split, &request);
                 record.routed(&target.to.metrics);
-                let mut journey = self.forward(route, target, parts, incoming, record).await;
+                let mut journey = self.forward(Way { route, target }, parts, incoming, record).await;
                 if let Some(cookie) = cookie {
                     journey.headers_mut().append(header::SET_COOKIE, *cookie);
                 }
@@ -137,6 +124,20 @@ impl Client {
             decoration.apply(journey.headers_mut());
         }
         journey
+    }
+
+    /// The destination of a request: by a random draw, or by the draw that its key stands for; then maybe with a cookie that
+    /// says so.
+    fn draw<'r>(
+        &self,
+        rule: &Rule<Destination>,
+        split: &'r Split<Target<Destination>>,
+        request: &RequestView<'_>,
+    ) -> (&'r Target<Destination>, Option<Box<HeaderValue>>) {
+        let draw = self.worker.draw();
+        let Some(sticky) = &rule.sticky else { return (&split.pick(draw).value, None) };
+        let drawn = sticky.draw(request, self.peer.ip(), draw);
+        (&split.entries()[drawn.index].value, drawn.set_cookie.map(Box::new))
     }
 
     /// What stands before the router, in Envoy's order: CORS, then the fault. What to add to the answer; or the answer, if the
@@ -155,7 +156,7 @@ impl Client {
                 CorsVerdict::Allowed(origin) => Some(Box::new(Decoration { cors: policy, origin })),
                 CorsVerdict::Preflight(fields) => {
                     answered(record, snapshot, rule);
-                    return Err(Box::new(Journey::Own(cors::preflight(fields))));
+                    return Err(Box::new(Journey::Own(Box::new(cors::preflight(fields)))));
                 }
             };
         }
@@ -173,101 +174,8 @@ impl Client {
         Ok(decoration)
     }
 
-    async fn forward(
-        &self,
-        route: &Route<Destination>,
-        target: &Target<Destination>,
-        mut parts: Box<Parts>,
-        incoming: Incoming,
-        record: &mut Record,
-    ) -> Journey {
-        let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
-        let http2 = parts.version == Version::HTTP_2;
-        let wants_grpc = reply::is_grpc(&parts.headers);
-        let mut body = RequestBody::new(incoming);
-        let wish = Wish::take(&mut parts);
-        let kept = self.prepare(route, target, &mut parts, &body);
-        if let Some(wish) = &wish {
-            wish.offer(&mut parts.headers);
-        } else if let Some(filters) = &route.rule.filters {
-            body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
-        }
-        let upload = body.progress();
-        if let Some(upload) = &upload {
-            record.uploading(Arc::clone(upload));
-        }
-        let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
-        let outcome = {
-            let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
-            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record);
-            self.within(bounds, pin!(attempts.run(parts, body))).await
-        };
-        if let (Err(failure), true) = (&outcome, record.attempting) {
-            // The attempt was dropped before it could count itself.
-            let cut_off = AttemptResult::Failed(failure.flag());
-            target.to.metrics.destination().attempt(self.worker.shard(), cut_off);
-        }
-        let outcome = match (outcome, wish) {
-            (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
-                Some(wish) => return Journey::Tunnel(answer, wish),
-                None => Err(Failure::Protocol),
-            },
-            (outcome, _) => outcome,
-        };
-        match outcome {
-            Ok(mut answer) => {
-                let status = answer.response.status().as_u16();
-                let answered = Answered { status, upstream: Some(answer.lease.endpoint().name()) };
-                let fields = answer.response.headers_mut();
-                headers::remove_hop_by_hop(fields);
-                target.response_headers.apply_to_response(fields, kept.as_deref(), answered);
-                record.status = status;
-                Journey::Upstream(answer, deadline)
-            }
-            Err(failure) => {
-                let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
-                let name = target.to.cluster.name();
-                let mut journey = Journey::failed(&failure, Some(name), &request, record);
-                if let Journey::Own(response) = &mut journey {
-                    let answered = Answered { status: response.status().as_u16(), upstream: None };
-                    target.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
-                }
-                journey
-            }
-        }
-    }
-
-    /// The request as it goes upstream; gives back what the answer's headers will have to know of it.
-    fn prepare(
-        &self,
-        route: &Route<Destination>,
-        target: &Target<Destination>,
-        parts: &mut Parts,
-        body: &RequestBody,
-    ) -> Option<Box<Kept>> {
-        let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
-        headers::remove_hop_by_hop(&mut parts.headers);
-        if parts.version == Version::HTTP_2 {
-            headers::join_cookies(&mut parts.headers);
-        }
-        headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
-        let Parts { method, uri, version, headers: fields, .. } = &mut *parts;
-        target.request_headers.apply_to_request(fields, || self.facts(method, uri, *version));
-        let kept = target.response_headers.keep(fields, || self.facts(method, uri, *version));
-        headers::set_host(fields, uri, target.host.as_ref());
-        if matches!(body, RequestBody::Streaming(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
-            // Said outright, because hyper sends no body of unknown length with GET otherwise.
-            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
-        }
-        if rewritten.is_some() || parts.uri.authority().is_some() {
-            parts.uri = headers::origin_form(&parts.uri, rewritten.and_then(|path| path.parse().ok()));
-        }
-        parts.version = Version::HTTP_11;
-        kept
-    }
-
     /// What header values may say of a request.
-    fn facts<'f>(&self, method: &'f Method, uri: &'f Uri, version: Version) -> Facts<'f> {
+    pub(super) fn facts<'f>(&self, method: &'f Method, uri: &'f Uri, version: Version) -> Facts<'f> {
         Facts {
             method: method.as_str(),
             scheme: self.scheme,
@@ -290,27 +198,7 @@ impl Client {
         let kept = rule.response_headers.keep(&parts.headers, facts);
         let answered = Answered { status: response.status().as_u16(), upstream: None };
         rule.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
-        Journey::Own(response)
-    }
-
-    /// The outcome of `attempts`, or a failure once a bound is passed or nothing has moved on this connection for too long.
-    /// One future that polls the others in place: each layer of combinators would hold a copy of the largest.
-    async fn within(
-        &self,
-        mut bounds: Option<Box<Bounds>>,
-        mut attempts: Pin<&mut impl Future<Output = Result<Box<Answer>, Failure>>>,
-    ) -> Result<Box<Answer>, Failure> {
-        std::future::poll_fn(|cx| {
-            let passed = match self.state.expired() {
-                Some(Expired::Stalled) => Poll::Ready(Failure::Stalled),
-                _ => match attempts.as_mut().poll(cx) {
-                    Poll::Pending => bounds.as_mut().map_or(Poll::Pending, |bounds| bounds.poll(cx)),
-                    ready => return ready,
-                },
-            };
-            passed.map(Err)
-        })
-        .await
+        Journey::Own(Box::new(response))
     }
 
     /// Both sides agreed to leave HTTP.
@@ -345,76 +233,10 @@ fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: b
     Response::from_parts(parts, body.recorded(record))
 }
 
-/// What may end a request before its answer begins; nothing for most requests.
-struct Bounds {
-    deadline: Option<Pin<Box<Sleep>>>,
-    stalls: Vec<Pin<Box<dyn Future<Output = Failure> + Send>>>,
-}
-
-impl Bounds {
-    /// None if nothing may.
-    fn new(
-        limits: &Limits,
-        deadline: Option<Instant>,
-        upload: Option<Arc<UploadProgress>>,
-        http2: bool,
-    ) -> Option<Box<Self>> {
-        if deadline.is_none() && upload.is_none() && !http2 {
-            return None;
-        }
-        let deadline = deadline.map(|deadline| Box::pin(sleep_until(deadline)));
-        let mut bounds = Box::new(Self { deadline, stalls: Vec::new() });
-        if http2 {
-            bounds.stalls.push(Box::pin(stream_stalled(upload.clone(), limits.stream_idle_timeout)));
-        }
-        if let Some(upload) = upload {
-            bounds.stalls.push(Box::pin(upload_stalled(upload, limits.body_timeout)));
-        }
-        Some(bounds)
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failure> {
-        if self.deadline.as_mut().is_some_and(|deadline| deadline.as_mut().poll(cx).is_ready()) {
-            return Poll::Ready(Failure::Timeout);
-        }
-        for stall in &mut self.stalls {
-            if let Poll::Ready(failure) = stall.as_mut().poll(cx) {
-                return Poll::Ready(failure);
-            }
-        }
-        Poll::Pending
-    }
-}
-
-/// Returns once nothing of the upload has moved for `limit`.
-async fn stream_stalled(upload: Option<Arc<UploadProgress>>, limit: Duration) -> Failure {
-    let sent = || upload.as_ref().map_or(0, |upload| upload.bytes());
-    loop {
-        let before = sent();
-        tokio::time::sleep(limit).await;
-        if sent() == before {
-            return Failure::Stalled;
-        }
-    }
-}
-
-/// Returns once the client has sent nothing of its body for `limit` although the endpoint would take it.
-async fn upload_stalled(upload: Arc<UploadProgress>, limit: Duration) -> Failure {
-    let (mut seen, mut since) = (0, Instant::now());
-    loop {
-        tokio::time::sleep(limit / 4).await;
-        if upload.is_finished() || !upload.is_waiting() || upload.bytes() != seen {
-            (seen, since) = (upload.bytes(), Instant::now());
-        } else if since.elapsed() >= limit {
-            return Failure::BodyTimeout;
-        }
-    }
-}
-
 /// What became of a request.
-enum Journey {
+pub(super) enum Journey {
     /// Serin answers itself.
-    Own(Response<ResponseBody>),
+    Own(Box<Response<ResponseBody>>),
     /// An endpoint answers; its body has to be complete by the instant.
     Upstream(Box<Answer>, Option<Instant>),
     /// An endpoint agreed to the upgrade that the client wished for.
@@ -422,9 +244,15 @@ enum Journey {
 }
 
 impl Journey {
-    fn failed(failure: &Failure, destination: Option<&str>, request: &HeaderMap, record: &mut Record) -> Self {
+    /// What a client is told of a failure, which its record notes.
+    pub(super) fn failed(
+        failure: &Failure,
+        destination: Option<&str>,
+        request: &HeaderMap,
+        record: &mut Record,
+    ) -> Self {
         record.flags.insert(failure.flag());
-        Self::Own(reply::failure(failure, destination, request))
+        Self::Own(Box::new(reply::failure(failure, destination, request)))
     }
 
     /// The headers of the answer.
@@ -457,9 +285,6 @@ fn redirected(status: StatusCode, location: &str) -> Response<ResponseBody> {
     response
 }
 
-fn grpc_headers() -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
-}
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -5,12 +5,14 @@
 
 mod attempt;
 mod body;
+mod bounds;
 mod client_certificate;
 mod connection;
 mod cors;
 mod draw;
 pub mod failure;
 mod fault;
+mod forward;
 mod handler;
 mod headers;
 mod io;

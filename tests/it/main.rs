@@ -4,6 +4,7 @@
 
 mod architecture;
 mod canary;
+mod commands_offline;
 mod config_fixtures;
 mod config_robust;
 mod connections;
@@ -11,6 +12,7 @@ mod cors;
 mod demo;
 mod drain;
 mod faults;
+mod header_values;
 mod http2;
 mod limits;
 mod listeners;
@@ -22,6 +24,8 @@ mod reload;
 mod retries;
 mod safe_retry;
 mod start;
+mod startup;
+mod sticky;
 mod support;
 mod tls;
 mod truncation;

@@ -195,7 +195,7 @@ mod tests {
             ("- request: GET /\n  expect: {rul: a}", "1: unknown field `rul`"),
             ("- request: GET\n", "1: write the request as"),
             ("- request: GET /\n  headers: {a b: c}", "1: `a b` is no name"),
-            ("- [", "1: "),
+            ("- [", "2: did not find"),
         ] {
             let message = parse(text).unwrap_err();
             assert!(message.starts_with(wanted), "{text}: {message}");

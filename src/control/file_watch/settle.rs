@@ -51,7 +51,7 @@ pub(super) struct Settle {
     doubtful: bool,
     unfinished: HashMap<PathBuf, Duration>,
     since: Option<Duration>,
-    /// Something was written since the read began, even if it was closed by now.
+    /// Something was written since the read began, or since the first of two, even if it was closed by now.
     spoiled: bool,
     /// Nothing is checked before this.
     held: Option<Duration>,
@@ -139,13 +139,15 @@ impl Settle {
         whole
     }
 
-    /// Whether this read agrees with the one before it, and so may count. If it does, everything reported so far is settled.
+    /// Whether this read agrees with the one before it, with nothing written between them, and so may count. If it does, everything reported so far is settled.
     pub(super) fn compare(&mut self, hash: &str, now: Duration) -> bool {
-        let agrees = self.first.as_ref().is_some_and(|(first, at)| first == hash && now >= *at + PAUSE);
+        let rested = |at: Duration| !self.spoiled && now >= at + PAUSE;
+        let agrees = self.first.as_ref().is_some_and(|(first, at)| first == hash && rested(*at));
         if agrees {
             self.begin();
         } else {
             self.first = Some((hash.to_owned(), now));
+            self.spoiled = false;
         }
         agrees
     }
@@ -210,6 +212,16 @@ mod tests {
         assert_eq!(settle.next(398 * MS), Next::Wait(399 * MS));
         assert!(settle.compare("whole", 399 * MS));
         assert_eq!(settle.next(399 * MS), Next::Idle);
+    }
+
+    #[test]
+    fn two_equal_reads_with_a_write_between_them_do_not_agree() {
+        let mut settle = Settle::default();
+        settle.sign(file(), Sign::Unfinished, Duration::ZERO);
+        assert!(!settle.compare("", 100 * MS));
+        settle.sign(file(), Sign::Unfinished, 150 * MS);
+        assert!(!settle.compare("", 200 * MS));
+        assert!(settle.compare("", 300 * MS));
     }
 
     #[test]

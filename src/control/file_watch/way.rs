@@ -80,6 +80,12 @@ impl Ways {
     }
 }
 
+/// Where the way to this path ends now: at the file, or at the first step that is missing.
+pub(super) fn end(path: &Path) -> Option<PathBuf> {
+    let ways = Ways::of(std::slice::from_ref(&path.to_owned()), false);
+    ways.marks.last().map(|mark| mark.path.clone()).or_else(|| path.canonicalize().ok())
+}
+
 /// Whether a file of this name in a folder is part of the configuration: the rule of `config::load::read`.
 fn is_config(name: &OsStr) -> bool {
     let extension = Path::new(name).extension();

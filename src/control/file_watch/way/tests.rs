@@ -123,3 +123,20 @@ fn a_named_file_is_watched_and_not_its_neighbours() {
     assert!(ways.matter(&root.join("keys/tls.crt")) && ways.matter(&root.join("keys/tls.key")));
     assert!(!ways.matter(&root.join("keys/other.yaml")));
 }
+
+#[test]
+fn a_way_ends_at_the_file_or_where_a_step_is_missing() {
+    let (_keep, root) = folder();
+    symlink("conf", root.join("current")).unwrap();
+    let path = root.join("current/vs.yaml");
+    assert_eq!(end(&path), Some(root.join("conf")));
+    fs::create_dir(root.join("conf")).unwrap();
+    assert_eq!(end(&path), Some(root.join("conf/vs.yaml")));
+    fs::write(root.join("conf/vs.yaml"), "").unwrap();
+    assert_eq!(end(&path), Some(root.join("conf/vs.yaml")));
+    assert_eq!(end(&root), Some(root.clone()));
+    for path in [root.join("conf/vs.yaml"), root.clone(), path] {
+        let ways = Ways::of(std::slice::from_ref(&path), false);
+        assert!(ways.matter(&end(&path).unwrap()), "{path:?}");
+    }
+}

@@ -1,0 +1,155 @@
+//! The part of a request's journey that leaves Serin: the request as it goes upstream, its attempts, and what becomes of the
+//! answer's head.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+
+use http::header::{self, HeaderMap, HeaderValue};
+use http::request::Parts;
+use http::{StatusCode, Version};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+
+use super::attempt::{Answer, Attempts};
+use super::bounds::Bounds;
+use super::failure::Failure;
+use super::handler::{Client, Journey};
+use super::record::Record;
+use super::retry::Rules;
+use super::upgrade::Wish;
+use super::watch::Expired;
+use super::{headers, mirror, reply};
+use crate::routing::{Answered, Kept, Route, Target};
+use crate::snapshot::Destination;
+use crate::telemetry::AttemptResult;
+use crate::upstream::RequestBody;
+
+/// The route of a request, and the destination that was drawn for it.
+#[derive(Clone, Copy)]
+pub(super) struct Way<'r> {
+    /// The route.
+    pub route: &'r Route<Destination>,
+    /// One of its destinations.
+    pub target: &'r Target<Destination>,
+}
+
+impl Client {
+    /// Gets a request answered by the destination that was drawn for it.
+    pub(super) async fn forward(
+        &self,
+        Way { route, target }: Way<'_>,
+        mut parts: Box<Parts>,
+        incoming: Incoming,
+        record: &mut Record,
+    ) -> Journey {
+        let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
+        let http2 = parts.version == Version::HTTP_2;
+        let wants_grpc = reply::is_grpc(&parts.headers);
+        let mut body = RequestBody::new(incoming);
+        let wish = Wish::take(&mut parts);
+        let kept = self.prepare(route, target, &mut parts, &body);
+        if let Some(wish) = &wish {
+            wish.offer(&mut parts.headers);
+        } else if let Some(filters) = &route.rule.filters {
+            body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
+        }
+        let upload = body.progress();
+        if let Some(upload) = &upload {
+            record.uploading(Arc::clone(upload));
+        }
+        let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
+        let outcome = {
+            let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
+            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record);
+            self.within(bounds, pin!(attempts.run(parts, body))).await
+        };
+        if let (Err(failure), true) = (&outcome, record.attempting) {
+            // The attempt was dropped before it could count itself.
+            let cut_off = AttemptResult::Failed(failure.flag());
+            target.to.metrics.destination().attempt(self.worker.shard(), cut_off);
+        }
+        let outcome = match (outcome, wish) {
+            (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
+                Some(wish) => return Journey::Tunnel(answer, wish),
+                None => Err(Failure::Protocol),
+            },
+            (outcome, _) => outcome,
+        };
+        match outcome {
+            Ok(mut answer) => {
+                let status = answer.response.status().as_u16();
+                let answered = Answered { status, upstream: Some(answer.lease.endpoint().name()) };
+                let fields = answer.response.headers_mut();
+                headers::remove_hop_by_hop(fields);
+                target.response_headers.apply_to_response(fields, kept.as_deref(), answered);
+                record.status = status;
+                Journey::Upstream(answer, deadline)
+            }
+            Err(failure) => {
+                let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
+                let name = target.to.cluster.name();
+                let mut journey = Journey::failed(&failure, Some(name), &request, record);
+                if let Journey::Own(response) = &mut journey {
+                    let answered = Answered { status: response.status().as_u16(), upstream: None };
+                    target.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
+                }
+                journey
+            }
+        }
+    }
+
+    /// The request as it goes upstream; gives back what the answer's headers will have to know of it.
+    fn prepare(
+        &self,
+        route: &Route<Destination>,
+        target: &Target<Destination>,
+        parts: &mut Parts,
+        body: &RequestBody,
+    ) -> Option<Box<Kept>> {
+        let rewritten = parts.uri.path_and_query().and_then(|path| route.rewritten(path.as_str()));
+        headers::remove_hop_by_hop(&mut parts.headers);
+        if parts.version == Version::HTTP_2 {
+            headers::join_cookies(&mut parts.headers);
+        }
+        headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
+        let Parts { method, uri, version, headers: fields, .. } = &mut *parts;
+        target.request_headers.apply_to_request(fields, || self.facts(method, uri, *version));
+        let kept = target.response_headers.keep(fields, || self.facts(method, uri, *version));
+        headers::set_host(fields, uri, target.host.as_ref());
+        if matches!(body, RequestBody::Streaming(_)) && !parts.headers.contains_key(header::CONTENT_LENGTH) {
+            // Said outright, because hyper sends no body of unknown length with GET otherwise.
+            parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+        if rewritten.is_some() || parts.uri.authority().is_some() {
+            parts.uri = headers::origin_form(&parts.uri, rewritten.and_then(|path| path.parse().ok()));
+        }
+        parts.version = Version::HTTP_11;
+        kept
+    }
+
+    /// The outcome of `attempts`, or a failure once a bound is passed or nothing has moved on this connection for too long.
+    /// One future that polls the others in place: each layer of combinators would hold a copy of the largest.
+    async fn within(
+        &self,
+        mut bounds: Option<Box<Bounds>>,
+        mut attempts: Pin<&mut impl Future<Output = Result<Box<Answer>, Failure>>>,
+    ) -> Result<Box<Answer>, Failure> {
+        std::future::poll_fn(|cx| {
+            let passed = match self.state.expired() {
+                Some(Expired::Stalled) => Poll::Ready(Failure::Stalled),
+                _ => match attempts.as_mut().poll(cx) {
+                    Poll::Pending => bounds.as_mut().map_or(Poll::Pending, |bounds| bounds.poll(cx)),
+                    ready => return ready,
+                },
+            };
+            passed.map(Err)
+        })
+        .await
+    }
+}
+
+fn grpc_headers() -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
+}
