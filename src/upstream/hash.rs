@@ -118,7 +118,7 @@ impl Table {
     pub(super) fn from(&self, hash: u64) -> impl Iterator<Item = usize> + '_ {
         let (start, length) = match self {
             Self::Ring(ring) => (ring.partition_point(|(point, _)| *point < hash), ring.len()),
-            Self::Maglev(table) => ((u128::from(hash) * table.len() as u128 >> 64) as usize, table.len()),
+            Self::Maglev(table) => (((u128::from(hash) * table.len() as u128) >> 64) as usize, table.len()),
         };
         let at = move |index: usize| match self {
             Self::Ring(ring) => ring[index].1 as usize,
