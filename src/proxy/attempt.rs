@@ -128,9 +128,13 @@ impl<'r> Attempts<'r> {
         Self { key, ..self }
     }
 
-    /// The time for all attempts was up during one of them.
-    pub(super) fn timed_out(&mut self) {
-        if let Some(lease) = self.lease.take() {
+    /// Takes note of an attempt that was dropped before it came to an end of its own.
+    pub(super) fn cut_off(&mut self, failure: &Failure) {
+        if !self.record.attempting {
+            return;
+        }
+        self.count(AttemptResult::Failed(failure.flag()));
+        if let (Failure::Timeout | Failure::Stalled, Some(lease)) = (failure, self.lease.take()) {
             lease.report(|| Outcome::TimedOut);
         }
     }

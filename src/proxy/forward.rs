@@ -24,7 +24,6 @@ use super::watch::Expired;
 use super::{headers, mirror, reply};
 use crate::routing::{Answered, Kept, Route, Target};
 use crate::snapshot::Destination;
-use crate::telemetry::AttemptResult;
 use crate::upstream::RequestBody;
 
 /// The route of a request, and the destination that was drawn for it.
@@ -67,16 +66,8 @@ impl Client {
             let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
             let mut attempts = Attempts::new(&self.worker, &target.to, rules, record).keyed(key);
             let outcome = self.within(bounds, pin!(attempts.run(parts, body))).await;
-            if let Err(Failure::Timeout | Failure::Stalled) = outcome {
-                attempts.timed_out();
-            }
-            outcome
+            outcome.inspect_err(|failure| attempts.cut_off(failure))
         };
-        if let (Err(failure), true) = (&outcome, record.attempting) {
-            // The attempt was dropped before it could count itself.
-            let cut_off = AttemptResult::Failed(failure.flag());
-            target.to.metrics.destination().attempt(self.worker.shard(), cut_off);
-        }
         let outcome = match (outcome, wish) {
             (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
                 Some(wish) => return Journey::Tunnel(answer, wish),
@@ -86,13 +77,13 @@ impl Client {
         };
         match outcome {
             Ok(mut answer) => {
-                let status = answer.response.status().as_u16();
-                let answered = Answered { status, upstream: Some(answer.lease.endpoint().name()) };
+                record.status = answer.response.status().as_u16();
+                let upstream = Some(answer.lease.endpoint().name());
                 let fields = answer.response.headers_mut();
                 headers::remove_hop_by_hop(fields);
+                let answered = Answered { status: record.status, upstream };
                 target.response_headers.apply_to_response(fields, kept.as_deref(), answered);
                 affinity::remember(cookie, fields);
-                record.status = status;
                 Journey::Upstream(answer, deadline)
             }
             Err(failure) => self.failed(&failure, target, (wants_grpc, kept.as_deref()), record),

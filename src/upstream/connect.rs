@@ -8,7 +8,6 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
-use std::task::Poll;
 use std::time::Duration;
 
 use atomic_waker::AtomicWaker;
@@ -19,6 +18,7 @@ use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
@@ -126,7 +126,7 @@ pub(super) async fn http2(
     // hyper reads in a task of its own and tells nobody what the endpoint allows: it has to be looked at.
     let heard = Arc::new(AtomicWaker::new());
     let stream = open(address, &mut opening).await?;
-    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         // None before the endpoint has said how many: a stream too many would wait for others to end.
         .initial_max_send_streams(0)
@@ -140,28 +140,7 @@ pub(super) async fn http2(
         .handshake::<_, RequestBody>(TokioIo::new(stream.waking(Arc::clone(&heard))))
         .await?;
     let allowed = Arc::new(AtomicU32::new(0));
-    let (tell, told) = oneshot::channel();
-    let (kept, mut tell) = (Arc::clone(&allowed), Some(tell));
-    let task = tokio::spawn(poll_fn(move |cx| {
-        let polled = Pin::new(&mut connection).poll(cx);
-        let most = connection.current_max_send_streams();
-        if most == 0 {
-            heard.register(cx.waker());
-        }
-        kept.store(u32::try_from(most).unwrap_or(u32::MAX), Ordering::Relaxed);
-        match (tell.take_if(|_| most > 0 || polled.is_ready()), polled) {
-            // Later, its error reaches whoever waits for a response; and nobody may be left who waits.
-            (tell, Poll::Ready(ended)) => {
-                drop(tell.map(|tell| tell.send(ended)));
-                Poll::Ready(())
-            }
-            (tell, Poll::Pending) => {
-                drop(tell.map(|tell| tell.send(Ok(()))));
-                Poll::Pending
-            }
-        }
-    }));
-    let task = task.abort_handle();
+    let (task, told) = drive(connection, Arc::clone(&allowed), heard);
     let greeted = timeout_at(until, told).await;
     if greeted.is_err() {
         task.abort();
@@ -181,6 +160,36 @@ pub(super) async fn http2(
         usage,
         task,
     })
+}
+
+/// Drives a connection, and says in `allowed` how many streams the endpoint allows; the receiver hears when it has said so
+/// first, or that the connection ended before.
+fn drive(
+    mut connection: http2::Connection<TokioIo<Stream>, RequestBody, TokioExecutor>,
+    allowed: Arc<AtomicU32>,
+    heard: Arc<AtomicWaker>,
+) -> (AbortHandle, oneshot::Receiver<hyper::Result<()>>) {
+    let (tell, told) = oneshot::channel();
+    let mut tell = Some(tell);
+    let task = tokio::spawn(poll_fn(move |cx| {
+        let polled = Pin::new(&mut connection).poll(cx);
+        let most = connection.current_max_send_streams();
+        if most == 0 {
+            heard.register(cx.waker());
+        }
+        allowed.store(u32::try_from(most).unwrap_or(u32::MAX), Ordering::Relaxed);
+        if let Some(tell) = tell.take_if(|_| most > 0 && polled.is_pending()) {
+            // Nobody may be left who waits.
+            let _ = tell.send(Ok(()));
+        }
+        polled.map(|ended| {
+            // Later, the error reaches whoever waits for a response.
+            if let Some(tell) = tell.take() {
+                let _ = tell.send(ended);
+            }
+        })
+    }));
+    (task.abort_handle(), told)
 }
 
 /// The stream to an address; the limit is for all of its attempts together.

@@ -97,8 +97,11 @@ async fn greet(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infa
     Ok(Response::new(Full::from(format!("{:?} {scheme}", request.version()))))
 }
 
+/// Names and contents.
+type Files<'f> = &'f [(&'f str, &'f str)];
+
 /// A proxy to an upstream with this `tls` block, and these files beside its configuration.
-fn serve(port: u16, tls: &str, more: &str, files: &[(&str, &str)]) -> Proxy {
+fn serve(port: u16, tls: &str, more: &str, files: Files<'_>) -> Proxy {
     let proxy = Proxy::start(&Config::single(&[port]));
     for (name, content) in files {
         fs::write(proxy.path(name), content).unwrap();
@@ -127,8 +130,7 @@ fn an_endpoint_is_believed_if_its_authority_and_its_name_are_right() {
     let spiffe = "spiffe://cluster/ns/shop";
     let (right, wrong) = ([("ca.crt", &*authority.pem())], [("ca.crt", &*stranger.pem())]);
     let listed = [("ca.crt", &*authority.pem()), ("revoked.pem", &*revoked)];
-    type Case<'c> = (&'c str, &'c [(&'c str, &'c str)], u16);
-    let cases: [Case<'_>; 8] = [
+    let cases: [(&str, Files<'_>, u16); 8] = [
         (SIMPLE, &right, 200),
         (SIMPLE, &wrong, 503),
         ("mode: SIMPLE, caCertificates: ca.crt, sni: c.example", &right, 503),
