@@ -56,9 +56,7 @@ impl Client {
             body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
         }
         let upload = body.progress();
-        if let Some(upload) = &upload {
-            record.uploading(Arc::clone(upload));
-        }
+        upload.iter().for_each(|upload| record.uploading(Arc::clone(upload)));
         let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
         let outcome = {
             let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
@@ -91,10 +89,9 @@ impl Client {
                 let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
                 let name = target.to.cluster.name();
                 let mut journey = Journey::failed(&failure, Some(name), &request, record);
-                if let Journey::Own(response) = &mut journey {
-                    let answered = Answered { status: response.status().as_u16(), upstream: None };
-                    target.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
-                }
+                let Journey::Own(response) = &mut journey else { return journey };
+                let answered = Answered { status: response.status().as_u16(), upstream: None };
+                target.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
                 journey
             }
         }
