@@ -3,12 +3,15 @@
 
 mod clusters;
 mod policy;
+mod tls;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::config::credentials::{Files, Named};
+use crate::config::diagnostic::Diagnostic;
 use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::settings::Settings;
@@ -124,16 +127,26 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// A snapshot of resources that passed validation. `place` says where something stands, for messages.
-    pub fn build(&self, resources: &Resources, place: &dyn Fn(Place) -> String, generation: u64) -> Snapshot {
-        let mut clusters = Clusters::new(self, resources);
+    /// A snapshot of resources that passed validation, with the certificate files that they name. `place` says where
+    /// something stands, for messages.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub fn build(
+        &self,
+        resources: &Resources,
+        files: Named<'_>,
+        place: &dyn Fn(Place) -> String,
+        generation: u64,
+    ) -> Result<Snapshot, Vec<Diagnostic>> {
+        let mut clusters = Clusters::new(self, resources, files);
         let options = routing::Options::new(resources, &self.settings);
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
-        let (clusters, versions) = clusters.known().map(version).unzip();
+        let (clusters, versions) = clusters.known()?.map(version).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
-        Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive }
+        Ok(Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive })
     }
 
     /// The counters of every rule that may answer by itself, at the rule's number.
@@ -151,6 +164,8 @@ impl Builder {
 
     /// A snapshot without a route: what is in force before the first configuration.
     pub fn empty(&self) -> Snapshot {
-        self.build(&Resources::default(), &|_| String::new(), 0)
+        let files = Named { sources: &[], files: &Files::default() };
+        let empty = self.build(&Resources::default(), files, &|_| String::new(), 0);
+        empty.expect("no resource names a file")
     }
 }

@@ -33,14 +33,14 @@ impl Installer {
     /// Everything that can fail comes before the swap.
     ///
     /// # Errors
-    /// Ports that cannot be had. Nothing has changed then.
+    /// Ports that cannot be had, and certificates that TLS to endpoints cannot use. Nothing has changed then.
     pub(super) fn install(&self, loaded: &Loaded, generation: u64) -> Result<(), Vec<Diagnostic>> {
         let listeners = self.listeners.prepare(loaded)?;
         let place = |place: Place| match loaded.sources.get(place.file as usize) {
             Some(source) => format!("{}:{}", source.path.display(), place.line),
             None => "the command line".to_owned(),
         };
-        let snapshot = self.builder.build(&loaded.resources, &place, generation);
+        let snapshot = self.builder.build(&loaded.resources, loaded.named(), &place, generation)?;
         // Series exist before the first request can count in them.
         self.builder.metrics.activate(active_routes(&snapshot));
         self.snapshots.publish(snapshot);

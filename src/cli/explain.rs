@@ -124,6 +124,9 @@ fn people(ask: &Ask, outcome: &Outcome) -> String {
             (_, None) => writeln!(out, "rule      none takes it: 404"),
         };
     }
+    if let Some(fault) = &outcome.fault {
+        let _ = writeln!(out, "fault     {fault}");
+    }
     match outcome.action {
         "forward" => forward(&mut out, ask, outcome),
         "none" => {}

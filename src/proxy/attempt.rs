@@ -5,6 +5,7 @@
 //! Free, once: a request that is idempotent, has no body, and met a kept-alive connection that the endpoint was just closing.
 
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
@@ -24,6 +25,7 @@ use super::retry::Rules;
 use super::worker::Worker;
 use crate::snapshot::Destination;
 use crate::telemetry::{AttemptResult, Flag};
+use crate::upstream::connection::was_refused;
 use crate::upstream::{
     ConnectError, Connection, Endpoint, Exchange, Lease, Outcome, Permit, Recording, RequestBody, UploadProgress,
 };
@@ -52,12 +54,24 @@ pub(super) struct Attempts<'r> {
     destination: &'r Destination,
     rules: Rules<'r>,
     record: &'r mut Record,
+    /// The claim on the endpoint of the attempt under way.
+    lease: Option<Lease>,
+    /// The hash of what chooses the endpoint, where something of the request does.
+    key: Option<NonZeroU64>,
+    /// Boxed: most requests are tried once, and each of them holds this.
+    again: Option<Box<Again>>,
+    may_repeat: bool,
+    stale_retry_used: bool,
+}
+
+/// What there is to know about a request that is tried again.
+#[derive(Debug, Default)]
+struct Again {
+    /// Endpoints to be passed over while there are others.
     tried: Vec<Arc<Endpoint>>,
     retries: u32,
     /// Held while a retry is under way.
     permit: Option<Permit>,
-    may_repeat: bool,
-    stale_retry_used: bool,
 }
 
 enum Step {
@@ -80,7 +94,6 @@ struct Later {
 
 /// One attempt that has ended.
 struct Try {
-    lease: Lease,
     connection: Connection,
     /// Whether the connection had served a request before.
     reused: bool,
@@ -106,8 +119,20 @@ impl<'r> Attempts<'r> {
         record: &'r mut Record,
     ) -> Self {
         let may_repeat = rules.may_repeat();
-        let (tried, retries, permit, stale_retry_used) = (Vec::new(), 0, None, false);
-        Self { worker, destination, rules, record, tried, retries, permit, may_repeat, stale_retry_used }
+        let (lease, key, again, stale_retry_used) = (None, None, None, false);
+        Self { worker, destination, rules, record, lease, key, again, may_repeat, stale_retry_used }
+    }
+
+    /// The same, to the endpoint that this hash chooses.
+    pub(super) fn keyed(self, key: Option<NonZeroU64>) -> Self {
+        Self { key, ..self }
+    }
+
+    /// The time for all attempts was up during one of them.
+    pub(super) fn timed_out(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            lease.report(|| Outcome::TimedOut);
+        }
     }
 
     /// Makes attempts until there is an answer or no further attempt is allowed.
@@ -117,8 +142,9 @@ impl<'r> Attempts<'r> {
             body.recording().into_iter().for_each(|recording| recording.keep());
         }
         loop {
-            let (lease, mut connection, reused) = self.connect(&parts.headers).await?;
-            let (request, spare, mut limit) = self.prepare(reused, parts, body);
+            let mut connection = self.connect(&parts.headers).await?;
+            let reused = connection.is_reused();
+            let (request, spare, mut limit) = self.prepare(&connection, parts, body);
             let started = Instant::now();
             let outcome = {
                 // Polled in place: each layer of futures would hold it once more.
@@ -130,7 +156,7 @@ impl<'r> Attempts<'r> {
                 })
                 .await
             };
-            let tried = Try { lease, connection, reused, spare, started };
+            let tried = Try { connection, reused, spare, started };
             match self.judge(outcome, tried) {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
@@ -140,28 +166,30 @@ impl<'r> Attempts<'r> {
         }
     }
 
-    /// An endpoint and a connection to it; `true` if it has served a request before.
-    async fn connect(&mut self, headers: &HeaderMap) -> Result<(Lease, Connection, bool), Failure> {
+    /// A connection to an endpoint, on which there is a claim from now on.
+    async fn connect(&mut self, headers: &HeaderMap) -> Result<Connection, Failure> {
         let cluster = &self.destination.cluster;
         loop {
             self.record.attempting = true;
-            let lease = match cluster.pick(self.worker.draw(), &self.tried) {
-                Ok(lease) => lease,
+            let draw = self.key.map_or_else(|| self.worker.draw(), NonZeroU64::get);
+            let lease = match cluster.pick(draw, self.tried()) {
+                Ok(lease) => &*self.lease.insert(lease),
                 Err(none) => {
                     self.count(AttemptResult::Failed(Failure::from(none).flag()));
                     return Err(none.into());
                 }
             };
             // Rare paths are boxed: they are large beside what a request on a kept connection needs.
-            match cluster.connection(&lease, self.worker.index(), headers).await {
-                Ok((connection, reused)) => return Ok((lease, connection, reused)),
-                Err(error) => Box::pin(self.connect_failed(&lease, error)).await?,
+            match cluster.connection(lease, self.worker.index(), headers).await {
+                Ok(connection) => return Ok(connection),
+                Err(error) => Box::pin(self.connect_failed(error)).await?,
             }
         }
     }
 
-    async fn connect_failed(&mut self, lease: &Lease, error: ConnectError) -> Result<(), Failure> {
-        let endpoint = lease.endpoint();
+    async fn connect_failed(&mut self, error: ConnectError) -> Result<(), Failure> {
+        let endpoint = self.lease.take().map(|lease| Arc::clone(lease.endpoint()));
+        let endpoint = &endpoint.expect("a connection is opened for a claim");
         let hopeless = !error.blames_endpoint();
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
@@ -169,7 +197,7 @@ impl<'r> Attempts<'r> {
         if hopeless || !self.rules.repeats_unconnected() || !self.take_retry() {
             return Err(failure);
         }
-        let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried.len() + 1;
+        let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried().len() + 1;
         self.avoid(endpoint);
         if !untried {
             sleep(self.pause()).await;
@@ -180,21 +208,22 @@ impl<'r> Attempts<'r> {
     /// The request of the next try, what the one after it would be made from, and the limit of the policy.
     fn prepare(
         &self,
-        reused: bool,
+        connection: &Connection,
         mut parts: Box<Parts>,
         body: RequestBody,
     ) -> (Request<RequestBody>, Option<Spare>, Option<Pin<Box<impl Future<Output = ()> + use<>>>>) {
         if self.record.attempts > 0 {
             parts.headers.insert(&ATTEMPT, HeaderValue::from(self.record.attempts + 1));
         }
-        let spare = self.spare(reused, &parts, &body);
+        let spare = self.spare(connection, &parts, &body);
         let limit = self.rules.policy().per_try_timeout.map(|limit| Box::pin(passed(limit, body.progress())));
         (Request::from_parts(*parts, body), spare, limit)
     }
 
     /// What follows from how a try went; without an outcome it took too long.
     fn judge(&mut self, outcome: Option<Exchange>, tried: Try) -> Step {
-        let Try { lease, connection, reused, spare, started } = tried;
+        let Try { connection, reused, spare, started } = tried;
+        let lease = self.lease.take().expect("what was sent was sent to an endpoint");
         match outcome {
             Some(Ok(mut response)) => {
                 if !headers::settle_framing(response.headers_mut()) {
@@ -212,28 +241,34 @@ impl<'r> Attempts<'r> {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()));
-                if !reused {
+                if !reused || connection.may_refuse() {
                     // A kept-alive connection that was just closed says nothing about the endpoint.
                     lease.report(|| Outcome::Failed);
                 }
                 match unwritten {
                     Some(request) => self.unwritten(request, reused, failure),
+                    None if was_refused(error.error()) => self.refused(failure, &lease, spare),
                     None => self.unanswered(failure, &lease, spare),
                 }
             }
             None => {
                 self.count(AttemptResult::Failed(Failure::Timeout.flag()));
-                lease.report(|| Outcome::Failed);
+                lease.report(|| Outcome::TimedOut);
                 self.unanswered(Failure::Timeout, &lease, spare)
             }
         }
     }
 
-    fn spare(&self, reused: bool, parts: &Parts, body: &RequestBody) -> Option<Spare> {
+    fn spare(&self, connection: &Connection, parts: &Parts, body: &RequestBody) -> Option<Spare> {
         let empty = matches!(body, RequestBody::Empty);
-        let free = reused && empty && !self.stale_retry_used && self.rules.is_idempotent();
+        let free = connection.is_reused() && empty && !self.stale_retry_used && self.rules.is_idempotent();
         let kept = self.may_repeat && (empty || body.recording().is_some());
-        (free || kept).then(|| Spare { parts: Box::new(parts.clone()), recording: body.recording().cloned(), free })
+        let refusable = connection.may_refuse() && empty && self.rules.repeats_refused();
+        (free || kept || refusable).then(|| Spare {
+            parts: Box::new(parts.clone()),
+            recording: body.recording().cloned(),
+            free,
+        })
     }
 
     /// An answer came: the one to give, unless it calls for another try and there is one left.
@@ -264,6 +299,17 @@ impl<'r> Attempts<'r> {
         }
         self.avoid(lease.endpoint());
         self.later(spare, None, failure)
+    }
+
+    /// The endpoint says that it did nothing about the request: whatever it is, it can be sent again.
+    fn refused(&mut self, failure: Failure, lease: &Lease, spare: Option<Spare>) -> Step {
+        match spare.filter(Spare::is_kept) {
+            Some(spare) if self.rules.repeats_refused() && self.take_retry() => {
+                self.avoid(lease.endpoint());
+                self.later(spare, None, failure)
+            }
+            _ => Step::Failed(failure),
+        }
     }
 
     fn later(&self, spare: Spare, unwanted: Option<Answer>, failure: Failure) -> Step {
@@ -300,14 +346,14 @@ impl<'r> Attempts<'r> {
     /// One retry of those that the policy gives to each request, if there is one left.
     fn take_retry(&mut self) -> bool {
         let most = self.rules.policy().retries;
-        if self.retries >= most {
+        if self.retries() >= most {
             if most > 0 {
                 self.record.flags.insert(Flag::URX);
             }
             return false;
         }
         let allowed = self.charge();
-        self.retries += u32::from(allowed);
+        self.again().retries += u32::from(allowed);
         allowed
     }
 
@@ -315,12 +361,12 @@ impl<'r> Attempts<'r> {
     fn charge(&mut self) -> bool {
         let metrics = self.destination.metrics.destination();
         // The place of the last retry is free again.
-        self.permit = None;
+        self.again().permit = None;
         let Ok(permit) = self.destination.cluster.admit_retry() else {
             self.record.flags.insert(Flag::UO);
             return false;
         };
-        self.permit = permit;
+        self.again().permit = permit;
         let allowed = self.destination.budget.withdraw(metrics.attempts_made(), Instant::now());
         if !allowed {
             metrics.retry_refused(self.worker.shard());
@@ -332,12 +378,24 @@ impl<'r> Attempts<'r> {
     /// The next attempts pass over an endpoint while there are others.
     fn avoid(&mut self, endpoint: &Arc<Endpoint>) {
         if self.rules.policy().other_endpoint {
-            self.tried.push(Arc::clone(endpoint));
+            self.again().tried.push(Arc::clone(endpoint));
         }
     }
 
+    fn again(&mut self) -> &mut Again {
+        self.again.get_or_insert_default()
+    }
+
+    fn tried(&self) -> &[Arc<Endpoint>] {
+        self.again.as_ref().map_or(&[], |again| &again.tried)
+    }
+
+    fn retries(&self) -> u32 {
+        self.again.as_ref().map_or(0, |again| again.retries)
+    }
+
     fn pause(&self) -> Duration {
-        self.rules.pause(self.retries, self.worker.draw())
+        self.rules.pause(self.retries(), self.worker.draw())
     }
 
     fn count(&mut self, result: AttemptResult) {

@@ -7,6 +7,7 @@ use std::io;
 use http::StatusCode;
 
 use crate::telemetry::Flag;
+use crate::upstream::connection::was_refused;
 use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
@@ -78,6 +79,7 @@ impl Failure {
             Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) if of_body => Self::ClientGone,
             _ if of_body => Self::BodyBroken,
             Some(ConnectionReset) => Self::Reset,
+            _ if was_refused(error) => Self::Reset,
             _ => Self::Closed,
         }
     }

@@ -12,6 +12,7 @@ use http::{StatusCode, Version};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use super::affinity::{self, Affinity};
 use super::attempt::{Answer, Attempts};
 use super::bounds::Bounds;
 use super::failure::Failure;
@@ -47,6 +48,8 @@ impl Client {
         let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
         let http2 = parts.version == Version::HTTP_2;
         let wants_grpc = reply::is_grpc(&parts.headers);
+        let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
+        let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
         let mut body = RequestBody::new(incoming);
         let wish = Wish::take(&mut parts);
         let kept = self.prepare(route, target, &mut parts, &body);
@@ -60,8 +63,12 @@ impl Client {
         let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
         let outcome = {
             let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
-            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record);
-            self.within(bounds, pin!(attempts.run(parts, body))).await
+            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record).keyed(key);
+            let outcome = self.within(bounds, pin!(attempts.run(parts, body))).await;
+            if let Err(Failure::Timeout | Failure::Stalled) = outcome {
+                attempts.timed_out();
+            }
+            outcome
         };
         if let (Err(failure), true) = (&outcome, record.attempting) {
             // The attempt was dropped before it could count itself.
@@ -82,19 +89,29 @@ impl Client {
                 let fields = answer.response.headers_mut();
                 headers::remove_hop_by_hop(fields);
                 target.response_headers.apply_to_response(fields, kept.as_deref(), answered);
+                affinity::remember(cookie, fields);
                 record.status = status;
                 Journey::Upstream(answer, deadline)
             }
-            Err(failure) => {
-                let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
-                let name = target.to.cluster.name();
-                let mut journey = Journey::failed(&failure, Some(name), &request, record);
-                let Journey::Own(response) = &mut journey else { return journey };
-                let answered = Answered { status: response.status().as_u16(), upstream: None };
-                target.response_headers.apply_to_response(response.headers_mut(), kept.as_deref(), answered);
-                journey
-            }
+            Err(failure) => self.failed(&failure, target, (wants_grpc, kept.as_deref()), record),
         }
+    }
+
+    /// What the client is told instead of the endpoint's answer, with the operations that the answer would have got.
+    fn failed(
+        &self,
+        failure: &Failure,
+        target: &Target<Destination>,
+        (wants_grpc, kept): (bool, Option<&Kept>),
+        record: &mut Record,
+    ) -> Journey {
+        let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
+        let mut journey = Journey::failed(failure, Some(target.to.cluster.name()), &request, record);
+        if let Journey::Own(response) = &mut journey {
+            let answered = Answered { status: response.status().as_u16(), upstream: None };
+            target.response_headers.apply_to_response(response.headers_mut(), kept, answered);
+        }
+        journey
     }
 
     /// The request as it goes upstream; gives back what the answer's headers will have to know of it.

@@ -3,6 +3,7 @@
 //! A worker is one thread with its own runtime, listeners, upstream connections and counters. It reads the configuration
 //! only as one immutable snapshot per request and never changes it.
 
+mod affinity;
 mod attempt;
 mod body;
 mod bounds;

@@ -49,6 +49,11 @@ impl<'r> Rules<'r> {
         self.policy.on.meets(RetryOn::ANY_CONNECT)
     }
 
+    /// Whether an endpoint's word that it did nothing about a request calls for another try.
+    pub(super) fn repeats_refused(&self) -> bool {
+        self.policy.retries > 0 && self.policy.on.meets(RetryOn::REFUSED_STREAM.union(RetryOn::ANY_RESET))
+    }
+
     /// Whether a request that was written and got no answer, or none in time, may be sent again.
     pub(super) fn repeats_unanswered(&self) -> bool {
         self.idempotent && self.policy.on.meets(RetryOn::ANY_RESET)

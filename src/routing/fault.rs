@@ -1,5 +1,6 @@
 //! `fault`, as data: what is injected, and into how many requests. The two draws are independent.
 
+use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
@@ -63,6 +64,27 @@ impl Fault {
     }
 }
 
+impl fmt::Display for Fault {
+    /// `50 % delayed by 5s, 10 % aborted with 500`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some((time, chance)) = self.delay {
+            write!(f, "{} % delayed by {time:?}", chance.share() * 100.0)?;
+        }
+        if self.delay.is_some() && self.abort.is_some() {
+            f.write_str(", ")?;
+        }
+        match self.abort {
+            Some((Abort::Http(status), chance)) => {
+                write!(f, "{} % aborted with {}", chance.share() * 100.0, status.as_u16())
+            }
+            Some((Abort::Grpc(code), chance)) => {
+                write!(f, "{} % aborted with grpc-status {code}", chance.share() * 100.0)
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 fn delay(written: &FaultDelay) -> Option<(Duration, Chance)> {
     let chance = match (&written.percentage, &written.percent) {
         (None, Some(percent)) => Chance::of(percent.value as f64),
@@ -107,6 +129,7 @@ mod tests {
             FaultAbort { grpc_status: Some(text("UNAVAILABLE")), percentage: Some(at(50.0)), ..FaultAbort::default() };
         let fault = Fault::new(&HttpFault { abort: Some(abort), ..HttpFault::default() }).unwrap();
         assert_eq!((fault.abort(|| 0), fault.abort(|| u64::MAX)), (Some(Abort::Grpc(14)), None));
+        assert_eq!(fault.to_string(), "50 % aborted with grpc-status 14");
     }
 
     #[test]

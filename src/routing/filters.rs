@@ -50,6 +50,11 @@ impl Chance {
         Self::of(percentage.map_or(0.0, |percentage| percentage.value))
     }
 
+    /// The share of all requests, 0 to 1.
+    pub fn share(self) -> f64 {
+        if self == Self::ALWAYS { 1.0 } else { self.0 as f64 / 2.0_f64.powi(64) }
+    }
+
     /// Whether a request with this draw is one of them.
     pub fn hits(self, draw: u64) -> bool {
         self == Self::ALWAYS || draw < self.0
@@ -74,6 +79,7 @@ mod tests {
         assert!(all.hits(0) && all.hits(u64::MAX));
         let half = Chance::of(50.0).unwrap();
         assert!(half.hits((1 << 63) - 1) && !half.hits(1 << 63));
+        assert_eq!((all.share(), half.share()), (1.0, 0.5));
         let millionth = Chance::of(0.0001).unwrap();
         let edge = u64::MAX / 1_000_000;
         assert!(millionth.hits(edge - 1000) && !millionth.hits(edge + 1000));

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::policy::cluster_policy;
-use super::{Builder, Destination};
+use super::{Builder, Destination, tls};
+use crate::config::credentials::Named;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::resource::service_entry::Resolution;
@@ -28,6 +30,8 @@ pub(super) struct Known {
 /// The clusters that were asked for so far.
 pub(super) struct Clusters<'a> {
     builder: &'a Builder,
+    files: Named<'a>,
+    problems: Vec<Diagnostic>,
     services: Services,
     traffic: Traffic<'a>,
     known: HashMap<String, Known>,
@@ -35,9 +39,11 @@ pub(super) struct Clusters<'a> {
 
 impl<'a> Clusters<'a> {
     /// None was asked for yet.
-    pub(super) fn new(builder: &'a Builder, resources: &'a Resources) -> Self {
+    pub(super) fn new(builder: &'a Builder, resources: &'a Resources, files: Named<'a>) -> Self {
         Self {
             builder,
+            files,
+            problems: Vec::new(),
             services: Services::new(resources, &builder.settings),
             traffic: Traffic::new(resources),
             known: HashMap::new(),
@@ -45,8 +51,11 @@ impl<'a> Clusters<'a> {
     }
 
     /// Each cluster that was asked for.
-    pub(super) fn known(self) -> impl Iterator<Item = Known> {
-        self.known.into_values()
+    ///
+    /// # Errors
+    /// What is wrong with the files of their policies.
+    pub(super) fn known(self) -> Result<impl Iterator<Item = Known>, Vec<Diagnostic>> {
+        if self.problems.is_empty() { Ok(self.known.into_values()) } else { Err(self.problems) }
     }
 
     /// What a destination of a route means.
@@ -65,7 +74,9 @@ impl<'a> Clusters<'a> {
         let subset = written.subset.as_ref().map(|subset| subset.value.as_str());
         let key = format!("{}|{}|{}", service.host, subset.unwrap_or_default(), port.unwrap_or_default());
         if !self.known.contains_key(&key) {
-            let known = self.resolve(&key, service, wanted.namespace, port, subset);
+            let sought = Sought { service, namespace: wanted.namespace, port, subset };
+            let (known, problems) = self.resolve(&key, sought);
+            self.problems.extend(problems);
             self.known.insert(key.clone(), known);
         }
         let Known { cluster, app, version } = &self.known[&key];
@@ -79,7 +90,8 @@ impl<'a> Clusters<'a> {
         }
     }
 
-    fn resolve(&self, key: &str, service: &Service, namespace: &str, port: Option<u16>, subset: Option<&str>) -> Known {
+    fn resolve(&self, key: &str, sought: Sought<'_>) -> (Known, Vec<Diagnostic>) {
+        let Sought { service, namespace, port, subset } = sought;
         let selection = subset.map(|name| self.traffic.selection(&service.host, namespace, name));
         let labels = selection.and_then(|selection| selection.labels);
         let label = |wanted: &str| {
@@ -98,10 +110,23 @@ impl<'a> Clusters<'a> {
         let endpoint = |(address, port, weight)| EndpointSpec { target: target(address, port, first_only), weight };
         let endpoints = service.endpoints_for(port, selection).into_iter().map(endpoint).collect();
         let protocol = service.ports.iter().find(|known| Some(known.number) == port).map(|port| port.protocol.as_str());
-        let policy = cluster_policy(self.traffic.policy(&service.host, namespace, port, subset), protocol);
+        let written = self.traffic.policy(&service.host, namespace, port, subset);
+        let mut policy = cluster_policy(written, protocol);
+        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files, policy.transport.http2.is_some()));
+        let (tls, problems) = tls.map_or_else(|problems| (None, problems), |tls| (tls, Vec::new()));
+        policy.transport.tls = tls.map(Arc::new);
         let spec = ClusterSpec { key: key.to_owned(), name, policy, endpoints };
-        Known { cluster: self.builder.registry.cluster(spec), app, version }
+        (Known { cluster: self.builder.registry.cluster(spec), app, version }, problems)
     }
+}
+
+/// What a destination names.
+#[derive(Clone, Copy)]
+struct Sought<'s> {
+    service: &'s Service,
+    namespace: &'s str,
+    port: Option<u16>,
+    subset: Option<&'s str>,
 }
 
 fn target(address: Written, port: u16, first_only: bool) -> Target {

@@ -4,20 +4,22 @@ use std::time::Duration;
 
 use crate::config::place::Spanned;
 use crate::config::resource::destination_rule::{
-    ConnectionPool, H2UpgradePolicy, HttpPool, OutlierDetection, SimpleLb, TcpPool,
+    ConnectionPool, ConsistentHash, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection, SimpleLb, TcpPool,
 };
 use crate::config::traffic::Policy;
+use crate::upstream::hash::{CookieKey, HashKey};
 use crate::upstream::transport::{Http2Policy, Keepalive};
 use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy};
 
+/// Istio's default of `minimumRingSize`.
+const RING_SIZE: u32 = 1024;
+/// Envoy's default of `tableSize`.
+const MAGLEV_SIZE: u32 = 65_537;
+
 /// The policy of a cluster; `protocol` is that of its service port, in upper case.
 pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> ClusterPolicy {
-    let balance = match written.load_balancer.and_then(|one| one.simple).map(|simple| simple.value) {
-        Some(SimpleLb::RoundRobin) => Balance::RoundRobin,
-        Some(SimpleLb::Random) => Balance::Random,
-        _ => Balance::LeastRequest,
-    };
-    let mut policy = ClusterPolicy { balance, ..ClusterPolicy::default() };
+    let (balance, hash_key) = written.load_balancer.map_or_else(Default::default, balance);
+    let mut policy = ClusterPolicy { balance, hash_key, ..ClusterPolicy::default() };
     if matches!(protocol, Some("HTTP2" | "GRPC" | "GRPC-WEB")) {
         policy.transport.http2 = Some(Http2Policy::default());
     }
@@ -26,6 +28,43 @@ pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> Clu
     }
     policy.outlier = written.outlier_detection.map(outlier);
     policy
+}
+
+fn balance(written: &LoadBalancer) -> (Balance, Option<HashKey>) {
+    let Some(hash) = &written.consistent_hash else {
+        let balance = match value(written.simple) {
+            Some(SimpleLb::RoundRobin) => Balance::RoundRobin,
+            Some(SimpleLb::Random) => Balance::Random,
+            _ => Balance::LeastRequest,
+        };
+        return (balance, None);
+    };
+    let balance = match (&hash.maglev, &hash.ring_hash) {
+        (Some(size), _) => Balance::Maglev { size: limit(*size).unwrap_or(MAGLEV_SIZE) },
+        (None, Some(minimum)) => Balance::Ring { minimum: limit(*minimum).unwrap_or(RING_SIZE) },
+        (None, None) => Balance::Ring { minimum: limit(hash.minimum_ring_size).unwrap_or(RING_SIZE) },
+    };
+    (balance, hash_key(hash))
+}
+
+/// What chooses; none where nothing does, or a header has a name that no request can have.
+fn hash_key(hash: &ConsistentHash) -> Option<HashKey> {
+    if let Some(name) = &hash.http_header_name {
+        return name.parse().ok().map(HashKey::Header);
+    }
+    if let Some(cookie) = &hash.http_cookie {
+        let text = |(name, value): &(Spanned<String>, Spanned<String>)| (name.value.clone(), value.value.clone());
+        return Some(HashKey::Cookie(CookieKey {
+            name: cookie.name.value.clone(),
+            ttl: value(cookie.ttl),
+            path: cookie.path.as_ref().map(|path| path.value.clone()).filter(|path| !path.is_empty()),
+            attributes: cookie.attributes.iter().map(text).collect(),
+        }));
+    }
+    if value(hash.use_source_ip) == Some(true) {
+        return Some(HashKey::SourceIp);
+    }
+    hash.http_query_parameter_name.as_ref().map(|name| HashKey::Query(name.value.clone()))
 }
 
 fn connection_pool(policy: &mut ClusterPolicy, ConnectionPool { tcp, http, .. }: &ConnectionPool) {

@@ -1,6 +1,7 @@
 //! A connection for a request: an idle one of the same worker, a place on a shared one, or a new one, within the limits of
 //! the cluster. Never tries another endpoint; that is the caller's.
 
+use std::future::Future;
 use std::sync::Arc;
 
 use http::{HeaderMap, header};
@@ -22,33 +23,50 @@ use super::transport::Http2Policy;
 type Handshake = (Arc<ClientConfig>, ServerName<'static>);
 
 impl Cluster {
-    /// A connection to the endpoint of a lease, for a request with these headers; `true` if it has served one before. A
-    /// failure of the endpoint is reported.
-    pub async fn connection(
-        &self,
-        lease: &Lease,
+    /// A connection to the endpoint of a lease, for a request with these headers. A failure of the endpoint is
+    /// reported.
+    pub fn connection<'a>(
+        &'a self,
+        lease: &'a Lease,
         worker: usize,
-        headers: &HeaderMap,
-    ) -> Result<(Connection, bool), ConnectError> {
-        let endpoint = lease.endpoint();
+        headers: &'a HeaderMap,
+    ) -> impl Future<Output = Result<Connection, ConnectError>> + 'a {
         // Only where the name of a handshake depends on the request do its connections.
         let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
-        let name = if by_host { Some(host(headers).ok_or(ConnectError::NoServerName)?) } else { None };
-        let outcome = match self.policy().transport.http2 {
-            None => match self.idle(endpoint, worker, name).await {
-                Some(idle) => return Ok((Connection::Http1(idle), true)),
-                // Boxed, as is the rest: rare, and large beside what a request on a kept connection needs.
-                None => Box::pin(self.open_http1(endpoint, worker, name)).await,
-            },
-            Some(policy) => match endpoint.pool(worker).shared().take(self.policy().shared_use(), name) {
-                Some(stream) => return Ok((Connection::Http2(stream), true)),
-                None => Box::pin(self.open_http2(endpoint, worker, name, policy)).await,
-            },
-        };
-        if outcome.as_ref().is_err_and(ConnectError::blames_endpoint) {
-            lease.report(|| Outcome::Failed);
+        let name = if by_host { host(headers) } else { None };
+        // A block instead of an async function, which would hold its arguments twice: this is in every request's future.
+        async move {
+            let pool = lease.endpoint().pool(worker);
+            if self.policy().transport.http2.is_some() {
+                if let Some(stream) = pool.shared().take(self.policy().shared_use(), name) {
+                    return Ok(Connection::Http2(stream));
+                }
+            } else {
+                while let Some(mut idle) = pool.take(self.policy().lifetime(), name) {
+                    if idle.sender.ready().await.is_ok() {
+                        return Ok(Connection::Http1(idle));
+                    }
+                }
+            }
+            // Boxed: rare, and large beside what a request on a kept connection needs.
+            let opened = Box::pin(self.open(lease.endpoint(), worker, name)).await;
+            if opened.as_ref().is_err_and(ConnectError::blames_endpoint) {
+                lease.report(|| Outcome::Failed);
+            }
+            opened
         }
-        outcome
+    }
+
+    async fn open(
+        &self,
+        endpoint: &Arc<Endpoint>,
+        worker: usize,
+        name: Option<&str>,
+    ) -> Result<Connection, ConnectError> {
+        match self.policy().transport.http2 {
+            None => self.open_http1(endpoint, worker, name).await,
+            Some(policy) => self.open_http2(endpoint, worker, name, policy).await,
+        }
     }
 
     /// The connection after its request, if it may serve another.
@@ -65,7 +83,7 @@ impl Cluster {
         endpoint: &Arc<Endpoint>,
         worker: usize,
         name: Option<&str>,
-    ) -> Result<(Connection, bool), ConnectError> {
+    ) -> Result<Connection, ConnectError> {
         let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
         let until = Instant::now() + self.policy().connect_timeout;
         let permit = loop {
@@ -74,12 +92,12 @@ impl Cluster {
             }
             self.wait_for_room(endpoint, until).await?;
             if let Some(idle) = self.idle(endpoint, worker, name).await {
-                return Ok((Connection::Http1(idle), true));
+                return Ok(Connection::Http1(idle));
             }
         };
         let opened = connect::http1(&endpoint.address(), self.opening(name, permit)?).await;
         endpoint.tried(&opened);
-        opened.map(|one| (Connection::Http1(Box::new(one)), false))
+        opened.map(|one| Connection::Http1(Box::new(one)))
     }
 
     /// An open connection of this worker that has nothing to do.
@@ -98,7 +116,7 @@ impl Cluster {
         worker: usize,
         name: Option<&str>,
         policy: Http2Policy,
-    ) -> Result<(Connection, bool), ConnectError> {
+    ) -> Result<Connection, ConnectError> {
         let (shared, limits) = (endpoint.pool(worker).shared(), self.policy().shared_use());
         let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
         let limit = self.policy().connect_timeout;
@@ -108,7 +126,7 @@ impl Cluster {
         let permit = loop {
             // Somebody else may have opened one meanwhile, or a stream on one may have ended.
             if let Some(stream) = shared.take(limits, name) {
-                return Ok((Connection::Http2(stream), true));
+                return Ok(Connection::Http2(stream));
             }
             if let Ok(permit) = self.policy().limits.claim(self.usage(), Resource::Connection) {
                 break permit;
@@ -117,7 +135,7 @@ impl Cluster {
         };
         let opened = connect::http2(&endpoint.address(), self.opening(name, permit)?, policy).await;
         endpoint.tried(&opened);
-        opened.map(|one| (Connection::Http2(shared.add(one)), false))
+        opened.map(|one| Connection::Http2(shared.add(one)))
     }
 
     /// Waits until a connection may have become free: an idle one elsewhere is closed for it, or else one that is busy has

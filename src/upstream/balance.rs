@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::endpoint::Endpoint;
+use super::hash::Table;
 use super::outlier::OutlierPolicy;
 
 /// Istio's `loadBalancer.simple`.
@@ -16,6 +17,16 @@ pub enum Balance {
     RoundRobin,
     /// Drawn at random.
     Random,
+    /// By the hash of a key of the request, on a ring: `consistentHash.ringHash`.
+    Ring {
+        /// `minimumRingSize`; Istio's default is 1024.
+        minimum: u32,
+    },
+    /// By the hash of a key of the request, in a Maglev table: `consistentHash.maglev`.
+    Maglev {
+        /// `tableSize`, a prime.
+        size: u32,
+    },
 }
 
 /// The longest round that weights are turned into; coarser weights beyond it.
@@ -26,18 +37,26 @@ const LONGEST_ROUND: u64 = 4096;
 pub struct EndpointSet {
     endpoints: Vec<Arc<Endpoint>>,
     weights: Vec<u32>,
+    /// Where keys choose.
+    table: Option<Table>,
     /// Indices into `endpoints`, spread evenly, each as often as its weight asks. Empty when all weights are equal.
     round: Vec<u32>,
     next: AtomicUsize,
 }
 
 impl EndpointSet {
-    /// A set of endpoints with their weights (0 counts as 1).
-    pub fn new(weighted: Vec<(Arc<Endpoint>, u32)>) -> Self {
+    /// A set of endpoints with their weights (0 counts as 1), for this way to choose.
+    pub fn new(weighted: Vec<(Arc<Endpoint>, u32)>, balance: Balance) -> Self {
         let (endpoints, weights): (Vec<_>, Vec<_>) =
             weighted.into_iter().map(|(one, weight)| (one, weight.max(1))).unzip();
         let round = if weights.windows(2).all(|pair| pair[0] == pair[1]) { Vec::new() } else { smooth_round(&weights) };
-        Self { endpoints, weights, round, next: AtomicUsize::new(0) }
+        let named: Vec<_> = endpoints.iter().map(|one| one.name()).zip(weights.iter().copied()).collect();
+        let table = match balance {
+            Balance::Ring { minimum } => Some(Table::ring(&named, minimum)),
+            Balance::Maglev { size } => Some(Table::maglev(&named, size)),
+            Balance::LeastRequest | Balance::RoundRobin | Balance::Random => None,
+        };
+        Self { endpoints, weights, table, round, next: AtomicUsize::new(0) }
     }
 
     /// All of them.
@@ -52,11 +71,34 @@ impl EndpointSet {
             return Some(only);
         }
         let first = self.choose(choice, draw)?;
-        let fits = |one: &Arc<Endpoint>| one.is_reachable() && !is_among(one, choice.tried);
+        let keyed = self.table.is_some();
+        let fits = |one: &Arc<Endpoint>| one.is_reachable() && (keyed || !is_among(one, choice.tried));
         if fits(first) && !choice.is_out(first) {
             return Some(first);
         }
-        self.pick_around(choice, draw, first)
+        match &self.table {
+            Some(table) => self.pick_along(table, choice, draw),
+            None => self.pick_around(choice, draw, first),
+        }
+    }
+
+    /// Rare: the endpoints that stand in for the one of a key, in the order of the table. A request that is sent again stays
+    /// with its key, as in Istio.
+    fn pick_along(&self, table: &Table, choice: &Choice<'_>, draw: u64) -> Option<&Arc<Endpoint>> {
+        let panic = self.is_panic(choice);
+        let in_use = |one: &&Arc<Endpoint>| panic || !choice.is_out(one);
+        let reachable = self.endpoints.iter().any(|one| in_use(&one) && one.is_reachable());
+        // Nothing is looked for in the table that is not there.
+        self.endpoints.iter().find(in_use)?;
+        let mut along = table.from(draw).filter_map(|index| self.endpoints.get(index)).filter(in_use);
+        along.find(|one| !reachable || one.is_reachable())
+    }
+
+    fn is_panic(&self, choice: &Choice<'_>) -> bool {
+        choice.outlier.is_some_and(|policy| {
+            policy.min_health_percent > 0
+                && policy.is_panic(self.endpoints.iter().filter(|one| one.is_ejected()).count(), self.endpoints.len())
+        })
     }
 
     /// Rare: from a random start, the first that fits; then any that was not tried; else the first choice.
@@ -66,10 +108,7 @@ impl EndpointSet {
         draw: u64,
         first: &'s Arc<Endpoint>,
     ) -> Option<&'s Arc<Endpoint>> {
-        let panic = choice.outlier.is_some_and(|policy| {
-            policy.min_health_percent > 0
-                && policy.is_panic(self.endpoints.iter().filter(|one| one.is_ejected()).count(), self.endpoints.len())
-        });
+        let panic = self.is_panic(choice);
         let in_use = |one: &&'s Arc<Endpoint>| panic || !choice.is_out(one);
         let untried = |one: &&'s Arc<Endpoint>| !is_among(one, choice.tried);
         let start = below(draw.rotate_left(17), self.endpoints.len());
@@ -87,6 +126,7 @@ impl EndpointSet {
         }
         let index = match choice.balance {
             Balance::RoundRobin => self.slot(self.next.fetch_add(1, Ordering::Relaxed) % self.slots()),
+            Balance::Ring { .. } | Balance::Maglev { .. } => self.table.as_ref()?.from(draw).next()?,
             Balance::Random => self.slot(below(draw, self.slots())),
             Balance::LeastRequest => {
                 let one = self.slot(below(draw & 0xffff_ffff_0000_0000, self.slots()));
@@ -176,7 +216,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(n, &w)| (Arc::new(Endpoint::new(n.to_string(), Address::Tcp(Vec::new()), 1)), w));
-        EndpointSet::new(endpoints.collect())
+        EndpointSet::new(endpoints.collect(), Balance::default())
     }
 
     fn names(set: &EndpointSet, balance: Balance, draws: impl Iterator<Item = u64>) -> Vec<String> {
@@ -255,6 +295,26 @@ mod tests {
             assert!(set.pick(&Choice { outlier: Some(&policy), ..by(Balance::Random) }, 3).is_none());
             let panicking = OutlierPolicy { min_health_percent: 50, ..policy.clone() };
             assert!(set.pick(&Choice { outlier: Some(&panicking), ..by(Balance::Random) }, 3).is_some());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_key_keeps_its_endpoint_and_has_the_same_one_to_stand_in() {
+        let policy = OutlierPolicy::default();
+        for balance in [Balance::Ring { minimum: 64 }, Balance::Maglev { size: 251 }] {
+            let endpoints = set(&[1, 1, 1, 1]).endpoints().to_vec();
+            let set = EndpointSet::new(endpoints.iter().map(|one| (Arc::clone(one), 1)).collect(), balance);
+            let keys = || (0..200_u64).map(|key| crate::upstream::hash::hash(&key.to_le_bytes()));
+            let out = Choice { outlier: Some(&policy), ..by(balance) };
+            let pick = |key| set.pick(&out, key).unwrap().name().to_owned();
+            let before: Vec<String> = keys().map(pick).collect();
+            // Sent again, a request stays where its key is.
+            let tried = Choice { tried: &endpoints, ..out };
+            assert!(keys().zip(&before).all(|(key, name)| set.pick(&tried, key).unwrap().name() == name));
+            endpoints[2].health().eject(&policy, 0);
+            let after: Vec<String> = keys().map(pick).collect();
+            assert!(before.iter().zip(&after).all(|(old, new)| if old == "2" { new != "2" } else { new == old }));
+            assert_eq!(after, keys().map(pick).collect::<Vec<_>>());
         }
     }
 }

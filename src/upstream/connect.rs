@@ -8,15 +8,18 @@ use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 use std::time::Duration;
 
+use atomic_waker::AtomicWaker;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpStream, UnixStream};
-use tokio::time::{Instant, timeout};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 use super::body::RequestBody;
@@ -119,9 +122,14 @@ pub(super) async fn http2(
     policy: Http2Policy,
 ) -> Result<Shared, ConnectError> {
     let tls = opening.tls.is_some();
+    let until = Instant::now() + opening.limit;
+    // hyper reads in a task of its own and tells nobody what the endpoint allows: it has to be looked at.
+    let heard = Arc::new(AtomicWaker::new());
     let stream = open(address, &mut opening).await?;
     let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
+        // None before the endpoint has said how many: a stream too many would wait for others to end.
+        .initial_max_send_streams(0)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER)
@@ -129,16 +137,36 @@ pub(super) async fn http2(
         .keep_alive_interval(policy.ping_interval)
         .keep_alive_timeout(policy.ping_timeout)
         .keep_alive_while_idle(true)
-        .handshake::<_, RequestBody>(TokioIo::new(stream))
+        .handshake::<_, RequestBody>(TokioIo::new(stream.waking(Arc::clone(&heard))))
         .await?;
-    let allowed = Arc::new(AtomicU32::new(u32::MAX));
-    let told = Arc::clone(&allowed);
+    let allowed = Arc::new(AtomicU32::new(0));
+    let (tell, told) = oneshot::channel();
+    let (kept, mut tell) = (Arc::clone(&allowed), Some(tell));
     let task = tokio::spawn(poll_fn(move |cx| {
-        // Its error reaches whoever waits for a response.
-        let ended = Pin::new(&mut connection).poll(cx).map(drop);
-        told.store(u32::try_from(connection.current_max_send_streams()).unwrap_or(u32::MAX), Ordering::Relaxed);
-        ended
+        let polled = Pin::new(&mut connection).poll(cx);
+        let most = connection.current_max_send_streams();
+        if most == 0 {
+            heard.register(cx.waker());
+        }
+        kept.store(u32::try_from(most).unwrap_or(u32::MAX), Ordering::Relaxed);
+        match (tell.take_if(|_| most > 0 || polled.is_ready()), polled) {
+            // Later, its error reaches whoever waits for a response; and nobody may be left who waits.
+            (tell, Poll::Ready(ended)) => {
+                drop(tell.map(|tell| tell.send(ended)));
+                Poll::Ready(())
+            }
+            (tell, Poll::Pending) => {
+                drop(tell.map(|tell| tell.send(Ok(()))));
+                Poll::Pending
+            }
+        }
     }));
+    let task = task.abort_handle();
+    let greeted = timeout_at(until, told).await;
+    if greeted.is_err() {
+        task.abort();
+    }
+    greeted.map_err(|_| ConnectError::Timeout(opening.limit))?.map_err(io::Error::other)??;
     let now = Instant::now();
     let Opening { server_name, usage, .. } = opening;
     Ok(Shared {
@@ -151,7 +179,7 @@ pub(super) async fn http2(
         server_name,
         tls,
         usage,
-        task: task.abort_handle(),
+        task,
     })
 }
 

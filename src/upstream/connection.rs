@@ -1,5 +1,6 @@
 //! An open connection to an endpoint, ready for a request. Which protocol is spoken on it is nobody else's business.
 
+use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -54,6 +55,19 @@ impl Connection {
         }
     }
 
+    /// Whether it has served a request before: the endpoint may have been about to close it.
+    pub fn is_reused(&self) -> bool {
+        match self {
+            Self::Http1(one) => one.served > 0,
+            Self::Http2(stream) => stream.reused,
+        }
+    }
+
+    /// Whether an endpoint may refuse a request on it that was sent.
+    pub fn may_refuse(&self) -> bool {
+        matches!(self, Self::Http2(_))
+    }
+
     /// Waits until it could take the next request: the last one is sent and answered.
     pub async fn ready(&mut self) -> hyper::Result<()> {
         match self {
@@ -71,11 +85,25 @@ impl Connection {
     }
 }
 
+/// Whether an endpoint said that it did nothing about the request (HTTP/2, RFC 9113 §8.7): it may be sent again, whatever it is.
+pub fn was_refused(error: &hyper::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
+            return h2.is_remote() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        }
+        source = cause.source();
+    }
+    false
+}
+
 /// The same request as HTTP/2 has it: an absolute target, no `Host`, no field that concerns an HTTP/1 connection.
 fn for_http2(request: Request<RequestBody>, scheme: Scheme) -> Request<RequestBody> {
     let (mut parts, body) = request.into_parts();
     let host = parts.headers.remove(header::HOST);
-    let authority = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    let named = host.as_ref().and_then(|host| Authority::try_from(host.as_bytes()).ok());
+    // One that was made from `Host` before, if the request comes back from a connection that never wrote it.
+    let authority = named.or_else(|| parts.uri.authority().cloned());
     for name in [header::CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE] {
         parts.headers.remove(name);
     }
@@ -121,6 +149,8 @@ mod tests {
         assert_eq!(sent.uri().to_string(), "http://shop.test:81/a?b=c");
         assert_eq!(sent.headers().len(), 2);
         assert_eq!(sent.headers()["te"], "trailers");
+        let again = for_http2(sent, Scheme::HTTP);
+        assert_eq!(again.uri().to_string(), "http://shop.test:81/a?b=c");
     }
 
     #[test]

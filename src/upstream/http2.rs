@@ -47,11 +47,15 @@ impl Drop for Shared {
 
 /// A place on a connection, for one request, until it is dropped.
 #[derive(Debug)]
-pub struct Stream(Arc<Shared>);
+pub struct Stream {
+    connection: Arc<Shared>,
+    /// Whether there were others on it before.
+    pub(super) reused: bool,
+}
 
 impl Stream {
     pub(super) fn send(&self, request: Request<RequestBody>) -> impl Future<Output = Exchange> + use<> {
-        let answered = self.0.sender.clone().try_send_request(request);
+        let answered = self.connection.sender.clone().try_send_request(request);
         async move {
             let mut response = answered.await?;
             *response.version_mut() = Version::HTTP_11;
@@ -61,19 +65,19 @@ impl Stream {
 
     /// `:scheme` of its requests.
     pub(super) fn scheme(&self) -> Scheme {
-        if self.0.tls { Scheme::HTTPS } else { Scheme::HTTP }
+        if self.connection.tls { Scheme::HTTPS } else { Scheme::HTTP }
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.0.sender.is_closed()
+        self.connection.sender.is_closed()
     }
 }
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        *lock(&self.0.idle_since) = Instant::now();
-        self.0.streams.fetch_sub(1, Ordering::Relaxed);
-        if let Some(usage) = &self.0.usage {
+        *lock(&self.connection.idle_since) = Instant::now();
+        self.connection.streams.fetch_sub(1, Ordering::Relaxed);
+        if let Some(usage) = &self.connection.usage {
             usage.connection_freed();
         }
     }
@@ -142,8 +146,8 @@ impl SharedPool {
 
 fn claim(connection: &Arc<Shared>) -> Stream {
     connection.streams.fetch_add(1, Ordering::Relaxed);
-    connection.served.fetch_add(1, Ordering::Relaxed);
-    Stream(Arc::clone(connection))
+    let reused = connection.served.fetch_add(1, Ordering::Relaxed) > 0;
+    Stream { connection: Arc::clone(connection), reused }
 }
 
 fn has_room(one: &Shared, limits: Use) -> bool {

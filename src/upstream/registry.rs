@@ -199,7 +199,7 @@ impl Live {
                 }
             }
         }
-        EndpointSet::new(weighted)
+        EndpointSet::new(weighted, spec.policy.balance)
     }
 
     fn endpoint(&mut self, spec: &ClusterSpec, name: String, address: Address, workers: usize) -> Arc<Endpoint> {

@@ -3,8 +3,10 @@
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use atomic_waker::AtomicWaker;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::client::TlsStream;
@@ -25,6 +27,8 @@ pub(super) enum Socket {
 #[derive(Debug)]
 pub(super) struct Stream {
     layers: Layers,
+    /// Woken by each read, for who waits for the first words of the endpoint.
+    heard: Option<Arc<AtomicWaker>>,
     /// Last, so that the socket is closed when the next connection may be opened.
     _permit: Option<Permit>,
 }
@@ -38,12 +42,17 @@ enum Layers {
 impl Stream {
     /// A socket as it is.
     pub(super) fn plain(socket: Socket, permit: Option<Permit>) -> Self {
-        Self { layers: Layers::Plain(socket), _permit: permit }
+        Self { layers: Layers::Plain(socket), heard: None, _permit: permit }
     }
 
     /// A socket with TLS on it.
     pub(super) fn tls(stream: TlsStream<Socket>, permit: Option<Permit>) -> Self {
-        Self { layers: Layers::Tls(Box::new(stream)), _permit: permit }
+        Self { layers: Layers::Tls(Box::new(stream)), heard: None, _permit: permit }
+    }
+
+    /// The same, which wakes whoever is registered with each read. A waker that nobody is registered with costs little.
+    pub(super) fn waking(self, heard: Arc<AtomicWaker>) -> Self {
+        Self { heard: Some(heard), ..self }
     }
 }
 
@@ -88,7 +97,12 @@ impl AsyncWrite for Socket {
 
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        on!(&mut self.get_mut().layers, Layers { Plain, Tls }, stream => Pin::new(stream).poll_read(cx, buffer))
+        let this = self.get_mut();
+        let read = on!(&mut this.layers, Layers { Plain, Tls }, stream => Pin::new(stream).poll_read(cx, buffer));
+        if let (Some(heard), Poll::Ready(_)) = (&this.heard, &read) {
+            heard.wake();
+        }
+        read
     }
 }
 

@@ -271,3 +271,65 @@ pub(super) fn name_of_host(host: &str) -> Option<ServerName<'static>> {
         Err(_) => ServerName::try_from(bare.to_ascii_lowercase()).ok(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertificateParams, KeyPair, SanType};
+
+    use super::*;
+
+    fn certificate() -> CertificateDer<'static> {
+        let mut params = CertificateParams::new(vec!["*.shop.example".to_owned(), "10.0.0.1".to_owned()]).unwrap();
+        params.subject_alt_names.push(SanType::URI("spiffe://cluster/ns/shop".try_into().unwrap()));
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().clone()
+    }
+
+    fn named(names: &[&str]) -> Named {
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate()).unwrap();
+        let provider = Arc::new(ring::default_provider());
+        let chain = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build().unwrap();
+        Named { chain, names: names.iter().map(|&name| name.to_owned()).collect() }
+    }
+
+    #[test]
+    fn one_of_the_names_has_to_be_there_whatever_its_sort() {
+        let certificate = certificate();
+        for (names, carried) in [
+            (&["x.test", "a.shop.example"][..], true),
+            (&["spiffe://cluster/ns/shop"], true),
+            (&["10.0.0.1"], true),
+            (&["spiffe://cluster/ns/other", "10.0.0.2", "shop.example", "a.b.shop.example"], false),
+        ] {
+            assert_eq!(named(names).carries_one(&certificate), carried, "{names:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_asked_for_without_its_port() {
+        for (host, name) in [
+            ("A.Example:8080", Some("a.example")),
+            ("a.example", Some("a.example")),
+            ("[::1]:443", Some("::1")),
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("a b", None),
+            ("", None),
+        ] {
+            assert_eq!(name_of_host(host).map(|name| name.to_str().into_owned()).as_deref(), name, "{host}");
+        }
+    }
+
+    #[test]
+    fn equal_material_is_one_identity_and_other_material_another() {
+        let with = |names: &[&str], http2| {
+            let names = names.iter().map(|&name| name.to_owned()).collect();
+            let authorities = vec![CertificateDer::from(vec![1, 2]), CertificateDer::from(vec![3])];
+            TlsMaterial { authorities, names, http2, ..TlsMaterial::default() }.fingerprint()
+        };
+        assert_eq!(with(&["a", "b"], false), with(&["a", "b"], false));
+        for other in [with(&["ab"], false), with(&["a", "b"], true), with(&["b", "a"], false)] {
+            assert_ne!(with(&["a", "b"], false), other);
+        }
+        assert!(!format!("{:?}", TlsMaterial::default()).is_empty());
+    }
+}

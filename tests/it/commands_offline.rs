@@ -171,6 +171,36 @@ fn explain_finds_the_listener_of_a_gateway_by_port() {
 }
 
 #[test]
+fn explain_tells_of_mirrors_faults_and_cors() {
+    let filters = "    mirrors: [{destination: {host: reviews, subset: v1}, percentage: {value: 12.5}}]
+    fault: {delay: {fixedDelay: 2s, percentage: {value: 50}}, abort: {httpStatus: 503, percentage: {value: 1}}}
+    corsPolicy: {allowOrigins: [{exact: 'https://a'}], allowMethods: [PUT]}
+";
+    let config = CONFIG.replace("    timeout: 1500ms\n", filters);
+    let folder = folder(&[("config.yaml", &config), ("old.yaml", CONFIG)]);
+    let of = |request: &[&str]| {
+        let output = run(&[&["explain", "config.yaml", "--json", "--"], request].concat(), folder.path());
+        serde_json::from_slice::<Value>(&output.stdout).unwrap()
+    };
+    let answer = of(&["GET", "http://reviews/api"]);
+    assert_eq!((&answer["mirrors"][0]["subset"], &answer["mirrors"][0]["share"]), (&json!("v1"), &json!(0.125)));
+    assert_eq!(answer["fault"], "50 % delayed by 2s, 1 % aborted with 503");
+    let preflight =
+        of(&["OPTIONS", "http://reviews/api", "-H", "Origin: https://a", "-H", "Access-Control-Request-Method: PUT"]);
+    assert_eq!(preflight["action"], "respond");
+    assert_eq!(preflight["response"]["headers"]["access-control-allow-methods"], "PUT");
+    let text = said(&run(&["diff", "old.yaml", "config.yaml"], folder.path()));
+    for wanted in [
+        "mirrors none → reviews/v1 12.5 %",
+        "fault none → 50 % delayed by 2s",
+        "another CORS policy",
+        "timeout 1.5s → none",
+    ] {
+        assert!(text.contains(wanted), "{wanted}\nis not in\n{text}");
+    }
+}
+
+#[test]
 fn explain_asks_a_running_proxy() {
     // Without the Gateway, whose ports may be taken.
     let text: Vec<_> = CONFIG.split("---\n").collect();

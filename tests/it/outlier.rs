@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::proxy::Proxy;
-use super::support::upstream::{Refusing, Upstream, answer};
+use super::support::upstream::{Refusing, Script, Upstream, answer};
 
 /// An upstream that answers 500 for as long as the switch says.
 fn switched(status: &'static str) -> (Upstream, Arc<AtomicBool>) {
@@ -96,4 +96,17 @@ fn connections_that_do_not_come_about_count() {
     let mut client = proxy.client();
     let flags: Vec<String> = (0..5).map(|_| client.get("/").head.get("x-serin-flag").to_owned()).collect();
     assert_eq!(flags, ["UF", "UF", "UF", "UH", "UH"]);
+}
+
+#[test]
+fn answers_that_come_too_late_count() {
+    let silent = Script::start();
+    let outlier = "consecutiveGatewayErrors: 2, maxEjectionPercent: 100";
+    for timeout in ["timeout: 100ms", "retries: {attempts: 1, perTryTimeout: 100ms, retryOn: 5xx}"] {
+        let proxy = Proxy::start(&Config::single(&[silent.port]).policy(&policy(outlier)).rule(timeout));
+        let mut client = proxy.client();
+        let last = (0..4).map(|_| client.get("/").head.get("x-serin-flag").to_owned()).last().unwrap();
+        assert_eq!(last, "UH", "{timeout}");
+        assert!(!healthy(&proxy, silent.port));
+    }
 }

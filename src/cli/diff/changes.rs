@@ -171,17 +171,23 @@ impl Listed<'_> {
             _ => {}
         }
         stickiness(old.rule, self.rule, &mut details);
-        let mut compare = |what: &str, before: Option<String>, after: Option<String>| {
+        let (old, new) = (old.rule, self.rule);
+        for (what, before, after) in [
+            ("timeout", timeout(old), timeout(new)),
+            ("retries", retries(&old.retry), retries(&new.retry)),
+            ("path rewritten to", old.rewrite(), new.rewrite()),
+            ("headers", headers(old), headers(new)),
+            ("mirrors", mirrors(old), mirrors(new)),
+            ("fault", fault(old), fault(new)),
+        ] {
             if before != after {
                 let shown = |value: Option<String>| value.unwrap_or_else(|| "none".to_owned());
                 details.push(format!("{what} {} → {}", shown(before), shown(after)));
             }
-        };
-        let timeout = |rule: &Rule<Place>| rule.timeout.map(|timeout| format!("{timeout:?}"));
-        compare("timeout", timeout(old.rule), timeout(self.rule));
-        compare("retries", retries(&old.rule.retry), retries(&self.rule.retry));
-        compare("path rewritten to", old.rule.rewrite(), self.rule.rewrite());
-        compare("headers", headers(old.rule), headers(self.rule));
+        }
+        if cors(old) != cors(new) {
+            details.push("another CORS policy".to_owned());
+        }
         details
     }
 }
@@ -280,6 +286,26 @@ fn moves(
         }
     }
     moves
+}
+
+fn timeout(rule: &Rule<Place>) -> Option<String> {
+    rule.timeout.map(|timeout| format!("{timeout:?}"))
+}
+
+fn fault(rule: &Rule<Place>) -> Option<String> {
+    Some(rule.filters.as_ref()?.fault.as_ref()?.to_string())
+}
+
+/// A text that is the same only for the same policy.
+fn cors(rule: &Rule<Place>) -> Option<String> {
+    rule.filters.as_ref()?.cors.as_ref().map(|cors| format!("{cors:?}"))
+}
+
+/// Who gets copies, in words; none if nobody does.
+fn mirrors(rule: &Rule<Place>) -> Option<String> {
+    let mirrors = &rule.filters.as_ref()?.mirrors;
+    let words = mirrors.iter().map(|mirror| format!("{} {} %", mirror.to.name(), percent(mirror.chance.share())));
+    Some(words.collect::<Vec<_>>().join(", ")).filter(|words| !words.is_empty())
 }
 
 /// Operations on headers in words; none if there are none.

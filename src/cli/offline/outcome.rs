@@ -8,7 +8,9 @@ use http::header::{HOST, HeaderMap};
 use serde::Serialize;
 
 use super::{Ask, Offline, Place};
-use crate::routing::{self, Action, Answered, Facts, Found, HeaderOps, RetryPolicy, Route, Rule};
+use crate::routing::{
+    self, Abort, Action, Answered, CorsVerdict, Facts, Filters, Found, HeaderOps, Mirror, RetryPolicy, Route, Rule,
+};
 
 /// See the module. The names of its fields are part of `serin explain --json`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -36,6 +38,9 @@ pub(in crate::cli) struct Outcome {
     /// By what the rule knows its clients again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) sticky: Option<Stuck>,
+    /// What is injected: `50 % delayed by 5s, 10 % aborted with 500`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(in crate::cli) fault: Option<String>,
     /// What the proxy answers by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(in crate::cli) response: Option<Own>,
@@ -176,6 +181,7 @@ impl Outcome {
             mirrors: Vec::new(),
             skipped: Vec::new(),
             sticky: None,
+            fault: None,
             response: None,
             label: None,
         }
@@ -185,6 +191,13 @@ impl Outcome {
         let rule = &*route.rule;
         self.rule = RuleName::of(rule);
         self.label = Some(rule.label.to_string());
+        if let Some(filters) = &rule.filters
+            && let Some(answer) = self.filtered(filters, ask)
+        {
+            self.action = "respond";
+            self.response = Some(answer);
+            return;
+        }
         let view = ask.view(port);
         match &rule.action {
             Action::Redirect(redirect) => {
@@ -218,6 +231,27 @@ impl Outcome {
                     by: sticky.to_string(),
                     to: sticky.owner(&view, ask.from).map(|index| self.destinations[index].place.name()),
                 });
+            }
+        }
+    }
+
+    /// What stands before and beside the rule's action; the answer, if it needs no more.
+    fn filtered(&mut self, filters: &Filters<Place>, ask: &Ask) -> Option<Own> {
+        let verdict =
+            filters.cors.as_ref().zip(ask.method.parse().ok()).map(|(cors, method)| cors.judge(&method, &ask.headers));
+        if let Some(CorsVerdict::Preflight(fields)) = verdict {
+            return Some(Own { headers: joined(&fields), ..Own::of_status(200) });
+        }
+        let mirrored = |mirror: &Mirror<Place>| Mirrored { place: mirror.to.clone(), share: mirror.chance.share() };
+        self.mirrors = filters.mirrors.iter().map(mirrored).collect();
+        let fault = filters.fault.as_ref()?;
+        self.fault = Some(fault.to_string());
+        // With the largest draw, only what happens to every request happens.
+        match fault.abort(|| u64::MAX)? {
+            Abort::Http(status) => Some(Own::of_status(status.as_u16())),
+            Abort::Grpc(code) => {
+                let status = ("grpc-status".to_owned(), code.to_string());
+                Some(Own { headers: BTreeMap::from([status]), ..Own::of_status(200) })
             }
         }
     }

@@ -4,7 +4,7 @@
 use super::report::{Report, unsupported};
 use crate::config::place::Place;
 use crate::config::resource::Resources;
-use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode, HttpPool, LoadBalancer, TrafficPolicy};
+use crate::config::resource::destination_rule::{HttpPool, LoadBalancer, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
 
 /// A field by its name, and where it stands if it is there and asks for anything.
@@ -19,7 +19,6 @@ const POLICY: &[Pending<TrafficPolicy>] = &[
 
 /// What of `loadBalancer`.
 const BALANCER: &[Pending<LoadBalancer>] = &[
-    ("`consistentHash`", |balancer| balancer.consistent_hash.as_ref().map(|hash| hash.place)),
     ("`warmup`", |balancer| balancer.warmup.as_ref().map(|warmup| warmup.place)),
     ("`warmupDurationSecs`", |balancer| balancer.warmup_duration_secs.as_ref().map(|duration| duration.place)),
 ];
@@ -27,12 +26,6 @@ const BALANCER: &[Pending<LoadBalancer>] = &[
 /// What of `connectionPool.http`.
 const HTTP: &[Pending<HttpPool>] = &[("`useClientProtocol`", |http| {
     http.use_client_protocol.as_ref().filter(|client| client.value).map(|client| client.place)
-})];
-
-/// What of `tls` of a policy.
-const TLS: &[Pending<ClientTls>] = &[("TLS to endpoints", |tls| {
-    let mode = tls.mode.as_ref()?;
-    matches!(mode.value, ClientTlsMode::Simple | ClientTlsMode::Mutual).then_some(mode.place)
 })];
 
 /// What of a Gateway.
@@ -65,19 +58,16 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
 
 /// The blocks of a policy and of its port entries.
 fn blocks(report: &mut Report, policy: &TrafficPolicy) {
-    let mut all = vec![(&policy.load_balancer, &policy.connection_pool, &policy.tls)];
+    let mut all = vec![(&policy.load_balancer, &policy.connection_pool)];
     for port in policy.port_level_settings.iter().flatten() {
-        all.push((&port.load_balancer, &port.connection_pool, &port.tls));
+        all.push((&port.load_balancer, &port.connection_pool));
     }
-    for (balancer, pool, tls) in all {
+    for (balancer, pool) in all {
         if let Some(balancer) = balancer {
             refuse(report, BALANCER, balancer);
         }
         if let Some(http) = pool.as_ref().and_then(|pool| pool.http.as_ref()) {
             refuse(report, HTTP, http);
-        }
-        if let Some(tls) = tls {
-            refuse(report, TLS, tls);
         }
     }
 }
