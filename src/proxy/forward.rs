@@ -58,9 +58,7 @@ impl Client {
             body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
         }
         let upload = body.progress();
-        if let Some(upload) = &upload {
-            record.uploading(Arc::clone(upload));
-        }
+        upload.iter().for_each(|upload| record.uploading(Arc::clone(upload)));
         let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
         let outcome = {
             let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
