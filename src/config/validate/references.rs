@@ -238,17 +238,19 @@ fn check_port(report: &mut Report, destination: &Destination, service: &Service,
         }
         None if destination.port.is_some() => {}
         None => {
-            let undecided = listeners.iter().find(|listener| service.choose_port(None, Some(**listener)).is_none());
-            if let Some(listener) = undecided {
+            let decides = |listener: &&u16| service.choose_port(None, Some(**listener)).is_some();
+            if let Some(listener) = listeners.iter().find(|listener| !decides(listener)) {
                 let message = format!(
                     "`{}` has several ports, and none of them is that of the listener, {listener}",
                     destination.host.value
                 );
-                report.add(
-                    unknown(destination.host.place, message)
-                        .help(format!("say which with `port: {{number: …}}`: it has {}", ports()))
-                        .code("IST0112"),
-                );
+                // On a listener whose port does decide, the destination is good: only the other one has nowhere to go.
+                let found = match listeners.iter().any(|listener| decides(&listener)) {
+                    true => Diagnostic::warning(Kind::Reference, destination.host.place, message),
+                    false => unknown(destination.host.place, message),
+                };
+                let help = format!("say which with `port: {{number: …}}`: it has {}", ports());
+                report.add(found.help(help).code("IST0112"));
             }
         }
     }
