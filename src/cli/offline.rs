@@ -135,7 +135,7 @@ fn place(wanted: &Wanted<'_>, services: &Services, traffic: &Traffic<'_>) -> Pla
         Address::Name(name) => format!("{name}:{port}"),
         Address::Unix(path) => format!("unix://{}", path.display()),
     };
-    let endpoints = service.endpoints_for(port, selection).into_iter().map(endpoint).collect();
+    let endpoints = service.endpoints_chosen(port, selection).into_iter().map(endpoint).collect();
     Place { host: service.host.clone(), subset: subset.map(str::to_owned), port, endpoints }
 }
 

@@ -255,6 +255,11 @@ impl Service {
             .collect()
     }
 
+    /// The same for the port that [`choose_port`](Self::choose_port) chose: of several ports none is meant, so nowhere.
+    pub fn endpoints_chosen(&self, chosen: Option<u16>, subset: Option<Selection<'_>>) -> Vec<(Address, u16, u32)> {
+        chosen.map_or_else(Vec::new, |port| self.endpoints_for(Some(port), subset))
+    }
+
     /// Whether a subset has an endpoint.
     pub fn has_endpoint(&self, subset: Option<Selection<'_>>) -> bool {
         self.endpoints.iter().any(|endpoint| subset.is_none_or(|subset| subset.takes(endpoint)))

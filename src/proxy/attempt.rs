@@ -14,15 +14,14 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::failure::Failure;
-use super::headers;
 use super::record::Record;
 use super::retry::Rules;
 use super::worker::Worker;
+use super::{body, headers};
 use crate::snapshot::Destination;
 use crate::telemetry::{AttemptResult, Flag};
 use crate::upstream::connection::was_refused;
@@ -328,7 +327,7 @@ impl<'r> Attempts<'r> {
         let Later { parts, body, pause, unwanted } = *later;
         let until = Instant::now() + pause;
         if let Some(Answer { response, lease, connection: Some(connection) }) = unwanted
-            && timeout(pause, drain(response.into_body())).await == Ok(true)
+            && timeout(pause, body::drain(response.into_body(), DRAINED)).await == Ok(true)
         {
             lease.endpoint().pool(self.worker.index()).put(connection, Instant::now());
         }
@@ -438,17 +437,4 @@ async fn passed(limit: Duration, upload: Option<Arc<UploadProgress>>) {
         }
     }
     sleep(limit).await;
-}
-
-/// Reads an answer that is not wanted. Whether it came to its end.
-async fn drain(mut answer: Incoming) -> bool {
-    let mut read = 0;
-    while let Some(frame) = answer.frame().await {
-        let Ok(frame) = frame else { return false };
-        read += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if read > DRAINED {
-            return false;
-        }
-    }
-    true
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout};
 
@@ -184,6 +184,19 @@ fn keep_when_uploaded(mut connection: Connection, lease: Lease, worker: usize) {
             lease.endpoint().pool(worker).put(connection, Instant::now());
         }
     });
+}
+
+/// Reads an answer that nobody wants, `most` bytes of it. Whether it came to its end, so that its connection can be used again.
+pub(super) async fn drain(mut answer: Incoming, most: u64) -> bool {
+    let mut read = 0;
+    while let Some(frame) = answer.frame().await {
+        let Ok(frame) = frame else { return false };
+        read += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if read > most {
+            return false;
+        }
+    }
+    true
 }
 
 impl Body for ResponseBody {

@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout};
 
+use super::body;
 use super::worker::Worker;
 use crate::routing::Mirror;
 use crate::snapshot::Destination;
@@ -128,7 +128,7 @@ async fn deliver(place: Place, to: Destination, head: Parts, body: CopyBody) {
     };
     count(MirrorResult::Sent);
     let left = until.saturating_duration_since(Instant::now());
-    let drained = timeout(left, drain(response.into_body())).await;
+    let drained = timeout(left, body::drain(response.into_body(), DRAINED)).await;
     if let (Ok(true), Some(connection)) = (drained, to.cluster.keep(connection)) {
         lease.endpoint().pool(worker.index()).put(connection, Instant::now());
     }
@@ -150,19 +150,6 @@ async fn exchange(
             Err(mut error) => (head, body) = error.take_message().filter(|_| reused)?.into_parts(),
         }
     }
-}
-
-/// Reads an answer to nobody. Whether it came to its end.
-async fn drain(mut answer: Incoming) -> bool {
-    let mut read = 0;
-    while let Some(frame) = answer.frame().await {
-        let Ok(frame) = frame else { return false };
-        read += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if read > DRAINED {
-            return false;
-        }
-    }
-    true
 }
 
 #[cfg(test)]

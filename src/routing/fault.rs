@@ -7,27 +7,7 @@ use http::StatusCode;
 
 use super::filters::Chance;
 use crate::config::resource::virtual_service::{FaultAbort, FaultDelay, HttpFault};
-
-/// The names of gRPC's status codes, each at its number.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
+use crate::config::value::GRPC_STATUSES;
 
 /// Faults that a rule injects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,7 +77,7 @@ fn abort(written: &FaultAbort) -> Option<(Abort, Chance)> {
     let chance = Chance::written(written.percentage.as_ref())?;
     let abort = match (&written.http_status, &written.grpc_status) {
         (Some(status), _) => Abort::Http(u16::try_from(status.value).ok()?.try_into().ok()?),
-        (None, Some(name)) => Abort::Grpc(GRPC.iter().position(|known| *known == name.value)? as u8),
+        (None, Some(name)) => Abort::Grpc(GRPC_STATUSES.iter().position(|known| *known == name.value)? as u8),
         (None, None) => return None,
     };
     Some((abort, chance))

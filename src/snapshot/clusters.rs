@@ -108,11 +108,7 @@ impl<'a> Clusters<'a> {
         };
         let first_only = service.resolution == Resolution::DnsRoundRobin;
         let endpoint = |(address, port, weight)| EndpointSpec { target: target(address, port, first_only), weight };
-        // Of several ports none is the listener's: there is nowhere to go (`check` says so).
-        let endpoints = match port {
-            Some(_) => service.endpoints_for(port, selection).into_iter().map(endpoint).collect(),
-            None => Vec::new(),
-        };
+        let endpoints = service.endpoints_chosen(port, selection).into_iter().map(endpoint).collect();
         let protocol = service.ports.iter().find(|known| Some(known.number) == port).map(|port| port.protocol.as_str());
         let written = self.traffic.policy(&service.host, namespace, port, subset);
         let mut policy = cluster_policy(written, protocol);

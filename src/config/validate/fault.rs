@@ -4,31 +4,10 @@ use super::checks;
 use super::report::{Report, missing, no_effect, unsupported, wrong};
 use crate::config::names;
 use crate::config::resource::virtual_service::{FaultAbort, FaultDelay, HttpFault};
-use crate::config::value::Percent;
+use crate::config::value::{GRPC_STATUSES, Percent};
 
 /// The smallest percentage above 0: one in a million.
 const SMALLEST: f64 = 0.0001;
-
-/// The names of gRPC's status codes.
-const GRPC: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
 
 /// Checks the faults that a rule injects.
 pub(super) fn check(report: &mut Report, fault: Option<&HttpFault>) {
@@ -66,11 +45,11 @@ fn check_abort(report: &mut Report, abort: &FaultAbort) {
     if let Some(status) = abort.http_status.as_ref().filter(|status| !(200..=600).contains(&status.value)) {
         report.wrong(status.place, format!("the status {} is not between 200 and 599", status.value));
     }
-    if let Some(status) = abort.grpc_status.as_ref().filter(|status| !GRPC.contains(&status.as_str())) {
+    if let Some(status) = abort.grpc_status.as_ref().filter(|status| !GRPC_STATUSES.contains(&status.as_str())) {
         let found = wrong(status.place, format!("`{}` is no gRPC status", status.value));
-        report.add(match names::nearest(status, GRPC) {
+        report.add(match names::nearest(status, GRPC_STATUSES) {
             Some(meant) => found.help(format!("did you mean `{meant}`?")),
-            None => found.help(format!("one of {}", GRPC.join(", "))),
+            None => found.help(format!("one of {}", GRPC_STATUSES.join(", "))),
         });
     }
     if let Some(error) = &abort.http2_error {
