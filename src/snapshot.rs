@@ -3,10 +3,11 @@
 
 mod clusters;
 mod policy;
+mod release;
 mod tls;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -19,6 +20,7 @@ use crate::routing::{self, Action, RouteTable, Rule};
 use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
 use crate::upstream::{Budget, Cluster, Registry};
 use clusters::{Clusters, Known};
+pub use release::{Exposed, Overlay};
 
 /// Where a weight points.
 #[derive(Clone, Debug)]
@@ -38,8 +40,15 @@ pub struct Destination {
 pub struct Snapshot {
     /// Counts the configurations of this process, from 1.
     pub generation: u64,
-    /// The decision.
-    pub routes: RouteTable<Destination>,
+    compiled: Arc<Compiled>,
+    /// What releases put over rules; usually nothing.
+    exposed: Box<[Exposed]>,
+}
+
+/// What was compiled from one configuration.
+#[derive(Debug)]
+struct Compiled {
+    routes: RouteTable<Destination>,
     answers: Vec<Option<Arc<RouteMetrics>>>,
     clusters: Vec<Arc<Cluster>>,
     versions: Vec<Arc<DestinationMetrics>>,
@@ -47,22 +56,51 @@ pub struct Snapshot {
     _alive: SnapshotToken,
 }
 
+/// One destination of one rule, with its share of the rule's requests, 0 to 1; a mirror has 0, because clients get nothing of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'s> {
+    /// Where.
+    pub to: &'s Destination,
+    /// What the configuration gives it.
+    pub declared: f64,
+    /// What it gets.
+    pub effective: f64,
+}
+
 impl Snapshot {
+    /// The decision.
+    pub fn routes(&self) -> &RouteTable<Destination> {
+        &self.compiled.routes
+    }
+
+    /// What a release has put over a rule of this snapshot.
+    #[inline]
+    pub fn exposed(&self, rule: &Rule<Destination>) -> Option<&Exposed> {
+        self.exposed.iter().find(|exposed| exposed.number() == rule.number)
+    }
+
+    /// The same configuration with these overlays instead of those it has.
+    fn with_overlays(&self, overlays: &[Overlay]) -> Self {
+        let compiled = Arc::clone(&self.compiled);
+        let exposed = Exposed::all(overlays, &compiled.routes);
+        Self { generation: self.generation, compiled, exposed }
+    }
+
     /// Every cluster, once.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
-        &self.clusters
+        &self.compiled.clusters
     }
 
     /// The counters of what a rule of this snapshot answers by itself; `None` for one that only forwards.
     pub fn answering(&self, rule: &Rule<Destination>) -> Option<&Arc<RouteMetrics>> {
-        self.answers.get(rule.number)?.as_ref()
+        self.compiled.answers.get(rule.number)?.as_ref()
     }
 
     /// Counts connections and looks at endpoints, for the gauges that are about to be shown.
     pub fn show_connections(&self, metrics: &Metrics) {
         let mut counts: HashMap<(&str, &str), (usize, usize)> = HashMap::new();
         let mut gauges = Vec::new();
-        for (cluster, version) in self.clusters.iter().zip(&self.versions) {
+        for (cluster, version) in self.compiled.clusters.iter().zip(&self.compiled.versions) {
             let (active, idle) = counts.entry((version.app(), version.version())).or_default();
             for endpoint in cluster.endpoints().endpoints() {
                 *active += endpoint.active() as usize;
@@ -73,45 +111,70 @@ impl Snapshot {
             }
             version.set_connections(*active, *idle);
         }
-        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        *self.compiled.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Every destination with its share, for each rule that forwards; mirrors with 0, because clients get nothing from them.
-    pub fn destinations(&self) -> impl Iterator<Item = (&Destination, f64)> {
-        self.routes.rules().flat_map(|(_, rule)| {
+    /// Every destination with its share, for each rule that forwards.
+    pub fn destinations(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.compiled.routes.rules().flat_map(|(_, rule)| {
+            let exposed = self.exposed(rule);
             let entries = match &rule.action {
                 Action::Forward(split) => split.entries(),
                 Action::Redirect(_) | Action::Respond(_) => &[],
             };
-            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors).map(|mirror| (&mirror.to, 0.0));
-            entries.iter().map(|entry| (&entry.value.to, entry.share)).chain(mirrors)
+            let entries = entries.iter().enumerate().map(move |(index, entry)| {
+                let effective = exposed.and_then(|exposed| exposed.share(index)).unwrap_or(entry.share);
+                Placed { to: &entry.value.to, declared: entry.share, effective }
+            });
+            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors);
+            entries.chain(mirrors.map(|mirror| Placed { to: &mirror.to, declared: 0.0, effective: 0.0 }))
         })
     }
 }
 
 /// The configuration in force, for everybody.
 #[derive(Debug)]
-pub struct Snapshots(ArcSwap<Snapshot>);
+pub struct Snapshots {
+    current: ArcSwap<Snapshot>,
+    /// Those in force. Whoever replaces the snapshot holds this, so that a new configuration and a step of a release do not
+    /// lose one another.
+    overlays: Mutex<Vec<Overlay>>,
+}
 
 impl Snapshots {
     /// Puts a first generation in force.
     pub fn new(first: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(first))
+        Self { current: ArcSwap::from_pointee(first), overlays: Mutex::default() }
     }
 
-    /// Puts the next generation in force: every request that begins after this sees it.
+    /// Puts the next generation in force, under the overlays of this moment: every request that begins after this sees it.
     pub fn publish(&self, next: Snapshot) {
-        self.0.store(Arc::new(next));
+        let overlays = self.overlays();
+        let next = if overlays.is_empty() { next } else { next.with_overlays(&overlays) };
+        self.current.store(Arc::new(next));
+    }
+
+    /// Puts these overlays over the generation in force and those to come, instead of the ones there are. Takes no longer than
+    /// looking at each rule once, even while another configuration is being compiled.
+    pub fn overlay(&self, overlays: Vec<Overlay>) {
+        let mut held = self.overlays();
+        let next = self.current.load().with_overlays(&overlays);
+        *held = overlays;
+        self.current.store(Arc::new(next));
+    }
+
+    fn overlays(&self) -> MutexGuard<'_, Vec<Overlay>> {
+        self.overlays.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The generation of this moment, for a moment only.
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
-        self.0.load()
+        self.current.load()
     }
 
     /// The generation of this moment, to be kept.
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.current.load_full()
     }
 }
 
@@ -146,7 +209,8 @@ impl Builder {
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
         let (clusters, versions) = clusters.known()?.map(version).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
-        Ok(Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive })
+        let compiled = Arc::new(Compiled { routes, answers, clusters, versions, endpoints, _alive });
+        Ok(Snapshot { generation, compiled, exposed: Box::default() })
     }
 
     /// The counters of every rule that may answer by itself, at the rule's number.

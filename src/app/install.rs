@@ -9,7 +9,7 @@ use super::notices::Notices;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::Loaded;
 use crate::config::place::Place;
-use crate::snapshot::{Builder, Destination, Snapshot, Snapshots};
+use crate::snapshot::{Builder, Placed, Snapshot, Snapshots};
 use crate::telemetry::ActiveRoute;
 use crate::upstream::resolve::Resolver;
 
@@ -61,10 +61,10 @@ impl Installer {
 
 /// Every pair of rule and destination, with its share.
 pub(super) fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
-    let active = |(to, share): (&Destination, f64)| ActiveRoute {
+    let active = |Placed { to, declared, effective }: Placed<'_>| ActiveRoute {
         metrics: Arc::clone(&to.metrics),
-        declared: share,
-        effective: share,
+        declared,
+        effective,
     };
     snapshot.destinations().map(active).collect()
 }

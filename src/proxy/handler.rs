@@ -24,7 +24,8 @@ use super::watch::ConnectionState;
 use super::worker::Worker;
 use super::{cors, fault, headers, reply};
 use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, RequestView, Rule, Split, Target};
-use crate::snapshot::{Destination, Snapshot};
+use crate::snapshot::{Destination, Exposed, Snapshot};
+use crate::telemetry::Entrant;
 
 /// What every request of one client connection has in common.
 #[derive(Debug)]
@@ -76,15 +77,8 @@ impl Client {
             Err(failure) => return Journey::failed(&failure, None, &parts.headers, record),
         };
         let view = self.worker.view();
-        let request = RequestView {
-            method: parts.method.as_str(),
-            scheme: self.scheme,
-            authority,
-            path: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
-            headers: &parts.headers,
-            port: self.port,
-        };
-        let route = match view.snapshot().routes.find(&request) {
+        // What is held across an await is copied for each request: short views of it are made where they are needed.
+        let route = match view.snapshot().routes().find(&self.seen(&parts, authority)) {
             Found::Route(route) => route,
             Found::NoHost => return Journey::failed(&Failure::NoHost, None, &parts.headers, record),
             Found::NoRule => return Journey::failed(&Failure::NoRule, None, &parts.headers, record),
@@ -102,7 +96,8 @@ impl Client {
         let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
                 answered(record, view.snapshot(), &route.rule);
-                let location = redirect.location(&request, route.matched);
+                let authority = headers::authority(&parts).unwrap_or_default();
+                let location = redirect.location(&self.seen(&parts, authority), route.matched);
                 self.own(redirected(redirect.status, &location), &route.rule, &parts)
             }
             Action::Respond(answer) => {
@@ -111,9 +106,23 @@ impl Client {
                 self.own(response, &route.rule, &parts)
             }
             Action::Forward(split) => {
-                let (target, cookie) = self.draw(&route.rule, split, &request);
-                record.routed(&target.to.metrics);
-                let mut journey = self.forward(Way { route, target }, parts, incoming, record).await;
+                let exposed = view.snapshot().exposed(&route.rule);
+                let (target, stable, cookie) = {
+                    let Choice { index, key, cookie } = self.draw(&route.rule, split, exposed, &parts);
+                    let at = |index: usize| &split.entries()[index].value;
+                    record.routed(&at(index).to.metrics);
+                    let stable = exposed.and_then(|exposed| {
+                        let empty = http_body::Body::is_end_stream(&incoming);
+                        Self::enter(exposed, (index, key), empty, record);
+                        exposed.shield_of(index).filter(|_| empty && parts.method.is_safe())
+                    });
+                    (at(index), stable.map(at), cookie)
+                };
+                let way = Way { route, target, deadline: route.rule.timeout.map(|limit| Instant::now() + limit) };
+                let mut journey = match stable {
+                    None => self.forward(way, parts, Some(incoming), record).await,
+                    Some(stable) => Box::pin(self.shielded(way, stable, parts, record)).await,
+                };
                 if let Some(cookie) = cookie {
                     journey.headers_mut().append(header::SET_COOKIE, *cookie);
                 }
@@ -126,18 +135,48 @@ impl Client {
         journey
     }
 
+    /// A request as routing sees it.
+    fn seen<'p>(&self, parts: &'p Parts, authority: &'p str) -> RequestView<'p> {
+        RequestView {
+            method: parts.method.as_str(),
+            scheme: self.scheme,
+            authority,
+            path: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+            headers: &parts.headers,
+            port: self.port,
+        }
+    }
+
     /// The destination of a request: by a random draw, or by the draw that its key stands for; then maybe with a cookie that
     /// says so.
-    fn draw<'r>(
+    fn draw(
         &self,
         rule: &Rule<Destination>,
-        split: &'r Split<Target<Destination>>,
-        request: &RequestView<'_>,
-    ) -> (&'r Target<Destination>, Option<Box<HeaderValue>>) {
+        split: &Split<Target<Destination>>,
+        exposed: Option<&Exposed>,
+        parts: &Parts,
+    ) -> Choice {
         let draw = self.worker.draw();
-        let Some(sticky) = &rule.sticky else { return (&split.pick(draw).value, None) };
-        let drawn = sticky.draw(request, self.peer.ip(), draw);
-        (&split.entries()[drawn.index].value, drawn.set_cookie.map(Box::new))
+        let released = exposed.and_then(Exposed::split);
+        let sticky = released.map_or(rule.sticky.as_ref(), |(_, sticky)| sticky);
+        match sticky {
+            Some(sticky) => {
+                let authority = headers::authority(parts).unwrap_or_default();
+                let drawn = sticky.draw(&self.seen(parts, authority), self.peer.ip(), draw);
+                Choice { index: drawn.index, key: Some(drawn.point), cookie: drawn.set_cookie.map(Box::new) }
+            }
+            None => {
+                let index = released.map_or_else(|| split.position(draw), |(split, _)| split.position(draw));
+                Choice { index, key: None, cookie: None }
+            }
+        }
+    }
+
+    /// A request whose version was drawn in a release counts there.
+    fn enter(exposed: &Exposed, (index, key): (usize, Option<u64>), empty: bool, record: &mut Record) {
+        if let (Some(trial), Some(arm)) = (&exposed.trial, exposed.arm(index)) {
+            record.enter(trial, Entrant { arm, key, ages: empty });
+        }
     }
 
     /// What stands before the router, in Envoy's order: CORS, then the fault. What to add to the answer; or the answer, if the
@@ -211,6 +250,15 @@ impl Client {
         wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
         Response::from_parts(parts, ResponseBody::own(Bytes::new()))
     }
+}
+
+/// What was drawn for a request.
+struct Choice {
+    /// The place of the destination in its split.
+    index: usize,
+    /// What it was drawn by, where that is the client and not chance.
+    key: Option<u64>,
+    cookie: Option<Box<HeaderValue>>,
 }
 
 /// The request counts for a rule that needs no destination.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use super::record::Class;
 use super::reload::ReloadMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
+use super::trial::Trial;
 
 /// The label value for requests that reach no destination (or no route).
 pub const NONE: &str = "_none";
@@ -138,6 +140,19 @@ impl Metrics {
         let gauge = Arc::new(EndpointMetrics::new());
         registry.endpoints.insert(key, (destination, Arc::downgrade(&gauge)));
         gauge
+    }
+
+    /// A step of a release in which the canary is drawn with `share`, 0 to 1, and counts from `counted_from` on; it is slow when
+    /// an answer takes longer than `slower_than`.
+    #[must_use]
+    pub fn trial(&self, share: f64, counted_from: Instant, slower_than: Option<Duration>) -> Arc<Trial> {
+        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), (share, counted_from), slower_than))
+    }
+
+    /// The upper bounds of the duration buckets, in seconds; one more bucket has none.
+    #[must_use]
+    pub fn bucket_bounds(&self) -> &'static [f64] {
+        self.0.scale.bounds()
     }
 
     /// Declares what the configuration in force consists of: all of it, each time it or its weights change.

@@ -23,6 +23,7 @@ mod scale;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use destination::{DestinationMetrics, EndpointMetrics, Latency};
 pub use flag::{Flag, Flags};
@@ -34,3 +35,4 @@ pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
 pub use route::RouteMetrics;
 pub use scale::Buckets;
 pub use shard::Worker;
+pub use trial::{Arm, Counts, Entrant, Look, Mishap, Ticket, Trial, Wrong};
