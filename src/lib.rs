@@ -23,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod proxy;
+pub mod rollout;
 pub mod routing;
 pub mod shutdown;
 pub mod snapshot;

@@ -1,0 +1,16 @@
+//! The release: what a person does with weights and a board, decided by arithmetic. Pure: events and a clock in, verdicts out.
+//!
+//! [`Plan`] says what is asked. [`Rollout`] is the whole state of one release; it is told of [`Bad`] events and [`Totals`] and
+//! answers with [`Transition`]s. [`Watermark`] puts bad events in order before they arrive here. Nothing here knows of a wall clock, a file, or the proxy.
+
+mod machine;
+mod plan;
+mod seconds;
+mod watermark;
+
+pub use machine::{
+    Arm, ArmNumbers, ArmView, Bad, Count, Gate, GateState, Interval, Numbers, Phase, Reason, Refused, Rollout, State,
+    StepState, StepView, Test, TestNumbers, TestView, Totals, Transition, Verb, View,
+};
+pub use plan::{Analysis, InvalidPlan, Mode, OnFileChange, OnInconclusive, Plan, Step};
+pub use watermark::{LONGEST_WAIT, Watermark};
