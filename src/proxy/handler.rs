@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -106,18 +107,8 @@ impl Client {
                 self.own(response, &route.rule, &parts)
             }
             Action::Forward(split) => {
-                let exposed = view.snapshot().exposed(&route.rule);
-                let (target, stable, cookie) = {
-                    let Choice { index, key, cookie } = self.draw(&route.rule, split, exposed, &parts);
-                    let at = |index: usize| &split.entries()[index].value;
-                    record.routed(&at(index).to.metrics);
-                    let stable = exposed.and_then(|exposed| {
-                        let empty = http_body::Body::is_end_stream(&incoming);
-                        Self::enter(exposed, (index, key), empty, record);
-                        exposed.shield_of(index).filter(|_| empty && parts.method.is_safe())
-                    });
-                    (at(index), stable.map(at), cookie)
-                };
+                let Choice { target, stable, cookie } =
+                    self.draw(&route.rule, split, (view.snapshot(), &parts, &incoming), record);
                 let way = Way { route, target, deadline: route.rule.timeout.map(|limit| Instant::now() + limit) };
                 let mut journey = match stable {
                     None => self.forward(way, parts, Some(incoming), record).await,
@@ -147,36 +138,36 @@ impl Client {
         }
     }
 
-    /// The destination of a request: by a random draw, or by the draw that its key stands for; then maybe with a cookie that
-    /// says so.
-    fn draw(
+    /// The destination of a request: by a random draw, or by the draw that its key stands for. In a release, the request counts
+    /// there from now on.
+    fn draw<'r>(
         &self,
         rule: &Rule<Destination>,
-        split: &Split<Target<Destination>>,
-        exposed: Option<&Exposed>,
-        parts: &Parts,
-    ) -> Choice {
+        split: &'r Split<Target<Destination>>,
+        (snapshot, parts, incoming): (&Snapshot, &Parts, &Incoming),
+        record: &mut Record,
+    ) -> Choice<'r> {
         let draw = self.worker.draw();
+        let exposed = snapshot.exposed(rule);
         let released = exposed.and_then(Exposed::split);
-        let sticky = released.map_or(rule.sticky.as_ref(), |(_, sticky)| sticky);
-        match sticky {
+        let (index, key, cookie) = match released.map_or(rule.sticky.as_ref(), |(_, sticky)| sticky) {
             Some(sticky) => {
                 let authority = headers::authority(parts).unwrap_or_default();
                 let drawn = sticky.draw(&self.seen(parts, authority), self.peer.ip(), draw);
-                Choice { index: drawn.index, key: Some(drawn.point), cookie: drawn.set_cookie.map(Box::new) }
+                (drawn.index, Some(drawn.point), drawn.set_cookie.map(Box::new))
             }
-            None => {
-                let index = released.map_or_else(|| split.position(draw), |(split, _)| split.position(draw));
-                Choice { index, key: None, cookie: None }
+            None => (released.map_or_else(|| split.position(draw), |(split, _)| split.position(draw)), None, None),
+        };
+        let target = |index: usize| &split.entries()[index].value;
+        record.routed(&target(index).to.metrics);
+        let stable = exposed.and_then(|exposed| {
+            let empty = incoming.is_end_stream();
+            if let (Some(trial), Some(arm)) = (&exposed.trial, exposed.arm(index)) {
+                record.enter(trial, Entrant { arm, key, ages: empty });
             }
-        }
-    }
-
-    /// A request whose version was drawn in a release counts there.
-    fn enter(exposed: &Exposed, (index, key): (usize, Option<u64>), empty: bool, record: &mut Record) {
-        if let (Some(trial), Some(arm)) = (&exposed.trial, exposed.arm(index)) {
-            record.enter(trial, Entrant { arm, key, ages: empty });
-        }
+            exposed.shield_of(index).filter(|_| empty && parts.method.is_safe())
+        });
+        Choice { target: target(index), stable: stable.map(target), cookie }
     }
 
     /// What stands before the router, in Envoy's order: CORS, then the fault. What to add to the answer; or the answer, if the
@@ -253,11 +244,11 @@ impl Client {
 }
 
 /// What was drawn for a request.
-struct Choice {
-    /// The place of the destination in its split.
-    index: usize,
-    /// What it was drawn by, where that is the client and not chance.
-    key: Option<u64>,
+struct Choice<'r> {
+    target: &'r Target<Destination>,
+    /// Who answers if that one does not.
+    stable: Option<&'r Target<Destination>>,
+    /// Tells the client what it was given.
     cookie: Option<Box<HeaderValue>>,
 }
 
@@ -272,7 +263,7 @@ fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: b
     let (mut parts, body) = response.into_parts();
     record.answered(parts.status.as_u16());
     let body = if head_only {
-        let length = http_body::Body::size_hint(&body).exact().unwrap_or(0);
+        let length = body.size_hint().exact().unwrap_or(0);
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         ResponseBody::own(Bytes::new())
     } else {
