@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::destination::{DestinationMetrics, EndpointMetrics, Latency};
@@ -143,10 +144,15 @@ impl Metrics {
     }
 
     /// A step of a release in which the canary is drawn with `share`, 0 to 1, and counts from `counted_from` on; it is slow when
-    /// an answer takes longer than `slower_than`.
+    /// an answer takes longer than `slower_than`. `bell` rings when something has gone wrong.
     #[must_use]
-    pub fn trial(&self, share: f64, counted_from: Instant, slower_than: Option<Duration>) -> Arc<Trial> {
-        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), (share, counted_from), slower_than))
+    pub fn trial(
+        &self,
+        (share, counted_from): (f64, Instant),
+        slower_than: Option<Duration>,
+        bell: Arc<Notify>,
+    ) -> Arc<Trial> {
+        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), (share, counted_from), slower_than, bell))
     }
 
     /// The upper bounds of the duration buckets, in seconds; one more bucket has none.

@@ -74,6 +74,8 @@ pub struct Ticket {
 /// What a version got in this step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counts {
+    /// Those that were drawn for it, whether they have ended or not.
+    pub routed: u64,
     /// First attempts that ended, or are known to be slow.
     pub requests: u64,
     /// Those that failed.
@@ -101,7 +103,7 @@ pub struct Trial {
     slower_than: Option<Duration>,
     scale: Arc<Scale>,
     shards: Shards<Mutex<Shard>>,
-    stirred: Notify,
+    bell: Arc<Notify>,
 }
 
 #[derive(Debug, Default)]
@@ -122,6 +124,7 @@ struct Request {
 
 #[derive(Debug)]
 struct Tally {
+    routed: u64,
     requests: u64,
     errors: u64,
     slow: u64,
@@ -130,19 +133,21 @@ struct Tally {
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { requests: 0, errors: 0, slow: 0, latency: [0; CLASSIC] }
+        Self { routed: 0, requests: 0, errors: 0, slow: 0, latency: [0; CLASSIC] }
     }
 }
 
 impl Trial {
-    /// A step in which the canary is drawn with `share`, 0 to 1. Requests that begin before `counted_from` warm it up.
+    /// A step in which the canary is drawn with `share`, 0 to 1. Requests that begin before `counted_from` warm it up. `bell`
+    /// rings when something has gone wrong.
     pub(super) fn new(
         workers: usize,
         scale: Arc<Scale>,
         (share, counted_from): (f64, Instant),
         slower_than: Option<Duration>,
+        bell: Arc<Notify>,
     ) -> Self {
-        Self { share, counted_from, slower_than, scale, shards: Shards::new(workers), stirred: Notify::new() }
+        Self { share, counted_from, slower_than, scale, shards: Shards::new(workers), bell }
     }
 
     /// The share with which the canary is drawn.
@@ -159,6 +164,7 @@ impl Trial {
         }
         let mut shard = self.shard(worker);
         let ticket = Ticket { number: shard.first + shard.under_way.len() as u64, begun: now, entrant };
+        shard.arms[entrant.arm as usize].routed += 1;
         shard.under_way.push_back(Request { ticket, ended: false, slow: false });
         Some(ticket)
     }
@@ -200,13 +206,16 @@ impl Trial {
         let wrong = failed || late;
         drop(shard);
         if wrong {
-            self.stirred.notify_one();
+            self.bell.notify_one();
         }
     }
 
     /// A request ended in a way that says nothing about its version: its client went away, say.
     pub fn give_up(&self, worker: Worker, ticket: Ticket) {
-        self.shard(worker).leave(ticket);
+        let mut shard = self.shard(worker);
+        if shard.leave(ticket) == Some(false) {
+            shard.arms[ticket.entrant.arm as usize].routed -= 1;
+        }
     }
 
     /// The answer of a request that ended well so far broke off.
@@ -215,7 +224,7 @@ impl Trial {
         shard.arms[ticket.entrant.arm as usize].errors += 1;
         shard.mishaps.push(ticket.mishap(Wrong::Error));
         drop(shard);
-        self.stirred.notify_one();
+        self.bell.notify_one();
     }
 
     /// Takes what went wrong since the last look, with what has become slow by `now`.
@@ -242,10 +251,11 @@ impl Trial {
     #[must_use]
     pub fn counts(&self, arm: Arm) -> Counts {
         let buckets = self.scale.bounds().len() + 1;
-        let mut counts = Counts { requests: 0, errors: 0, slow: 0, latency: vec![0; buckets] };
+        let mut counts = Counts { routed: 0, requests: 0, errors: 0, slow: 0, latency: vec![0; buckets] };
         for shard in self.shards.iter() {
             let shard = lock(shard);
             let tally = &shard.arms[arm as usize];
+            counts.routed += tally.routed;
             counts.requests += tally.requests;
             counts.errors += tally.errors;
             counts.slow += tally.slow;
@@ -258,11 +268,6 @@ impl Trial {
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.shards.iter().all(|shard| lock(shard).under_way.is_empty())
-    }
-
-    /// Waits until something has gone wrong that nobody has waited for yet.
-    pub async fn stirred(&self) {
-        self.stirred.notified().await;
     }
 
     fn shard(&self, worker: Worker) -> MutexGuard<'_, Shard> {
@@ -326,7 +331,7 @@ mod tests {
 
     fn trial(slower_than: Option<Duration>) -> (Trial, Instant) {
         let now = Instant::now();
-        (Trial::new(2, Arc::new(Scale::new(Buckets::Fine)), (0.1, now), slower_than), now)
+        (Trial::new(2, Arc::new(Scale::new(Buckets::Fine)), (0.1, now), slower_than, Arc::default()), now)
     }
 
     fn entrant(arm: Arm) -> Entrant {
@@ -340,7 +345,7 @@ mod tests {
     #[test]
     fn what_comes_before_the_count_begins_is_left_out() {
         let now = Instant::now();
-        let trial = Trial::new(1, Arc::new(Scale::new(Buckets::Fine)), (0.1, now + ms(10)), None);
+        let trial = Trial::new(1, Arc::new(Scale::new(Buckets::Fine)), (0.1, now + ms(10)), None, Arc::default());
         assert!(trial.begin(W, now, entrant(Arm::Canary)).is_none());
         assert!(trial.begin(W, now + ms(10), entrant(Arm::Canary)).is_some());
     }
