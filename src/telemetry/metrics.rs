@@ -17,6 +17,7 @@ use super::identity::{Identities, State};
 use super::limit::{Limit, OTHER};
 use super::record::Class;
 use super::reload::ReloadMetrics;
+use super::rollout::RolloutMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
 use super::trial::Trial;
@@ -33,6 +34,7 @@ struct Inner {
     workers: usize,
     scale: Arc<Scale>,
     reloads: ReloadMetrics,
+    rollouts: RolloutMetrics,
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
     registry: Mutex<Registry>,
@@ -98,6 +100,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             workers,
             reloads: ReloadMetrics::new(Arc::clone(&scale)),
+            rollouts: RolloutMetrics::default(),
             scale,
             unrouted,
             process: ProcessCollector::for_self(),
@@ -181,6 +184,12 @@ impl Metrics {
         &self.0.reloads
     }
 
+    /// The metrics of releases.
+    #[must_use]
+    pub fn rollouts(&self) -> &RolloutMetrics {
+        &self.0.rollouts
+    }
+
     /// What each version did, ordered by labels; versions neither configured nor ever used are left out.
     #[must_use]
     pub fn versions(&self) -> Vec<VersionSummary> {
@@ -214,7 +223,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
-        exposition::render(&mut registry, &self.0.reloads, &self.0.process, &self.0.scale)
+        exposition::render(&mut registry, (&self.0.reloads, &self.0.rollouts), &self.0.process, &self.0.scale)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

@@ -1,6 +1,7 @@
 //! The releases of this process: feeds the pure core (`rollout`) with what the data plane counts, and puts its verdicts in
 //! force. One thread of its own; nothing here runs on a data-plane thread.
 
+mod gauges;
 mod order;
 
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,12 @@ pub struct Desk {
     pub list: Box<dyn Fn() -> Vec<Status> + Send + Sync>,
     /// Says a verb to a release and waits for its new state.
     pub command: Box<Command>,
+    /// What a release has done so far, in full.
+    pub report: Box<Report>,
 }
 
 /// Says a verb to the release of this name.
 pub type Command = dyn Fn(&str, Verb) -> Result<Status, CommandError> + Send + Sync;
+
+/// The report of the release of this name; none while there is nothing to report.
+pub type Report = dyn Fn(&str) -> Option<serde_json::Value> + Send + Sync;
