@@ -18,6 +18,7 @@ use super::notices::Notices;
 use crate::admin::{self, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
+use crate::control::rollout::{CommandError, Desk};
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
@@ -101,7 +102,10 @@ pub fn start(options: Options) -> Result<Running, String> {
     let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     let snapshots = shared.snapshots;
     let shown = (metrics.clone(), Arc::clone(&snapshots));
-    let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
+    let state = AdminState {
+        hosts: options.admin_hosts.clone(),
+        ..admin_state(&publisher, shown, &shutdown, dump, no_releases())
+    };
     let mut end = shutdown.listen();
     let ended = async move { end.reached(Stage::Aborted).await };
     let admin_thread =
@@ -180,6 +184,15 @@ fn start_workers(
     let start = |(index, sockets)| Worker::start(index, shared.clone(), sockets, Arc::clone(&room));
     let started: io::Result<Vec<_>> = sockets.into_iter().enumerate().map(start).collect();
     started.map_err(|error| failed("start a worker", &error))
+}
+
+/// What operators are told while nothing drives releases.
+fn no_releases() -> Desk {
+    Desk {
+        list: Box::new(Vec::new),
+        command: Box::new(|name, _| Err(CommandError::Unknown { name: name.to_owned(), known: Vec::new() })),
+        report: Box::new(|_| None),
+    }
 }
 
 fn failed(what: &str, error: &io::Error) -> String {
