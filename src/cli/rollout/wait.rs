@@ -94,13 +94,12 @@ impl Story {
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::thread;
 
     use serde_json::json;
 
     use super::*;
-    use crate::cli::admin_client::Admin;
 
     /// A release in this state whose moves so far led to these.
     fn release(state: Value, moves: &[(u64, Value, &str)]) -> Value {
@@ -126,31 +125,38 @@ mod tests {
     }
 
     /// An admin port that gives these answers, one a connection, and is gone then. None: the connection breaks.
-    fn answers(list: Vec<Option<(u16, Value)>>) -> (Admin, thread::JoinHandle<()>) {
+    fn answers(list: Vec<Option<(u16, Value)>>) -> (SocketAddr, thread::JoinHandle<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let admin = listener.local_addr().unwrap().to_string().parse().unwrap();
+        let address = listener.local_addr().unwrap();
         let server = thread::spawn(move || {
             for answer in list {
                 let (mut stream, _) = listener.accept().unwrap();
                 let (mut request, mut byte) = (Vec::new(), [0]);
-                while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).unwrap() == 1 {
+                while !request.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
                     request.push(byte[0]);
                 }
                 if let Some((status, body)) = answer {
                     let body = body.to_string();
-                    write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+                    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\n\r\n", body.len());
+                    // Who gave up does not listen.
+                    let _ = stream.write_all((head + &body).as_bytes());
                 }
             }
         });
-        (admin, server)
+        (address, server)
     }
 
     /// How it ends, and what is told until then.
     fn wait(patience: Duration, list: Vec<Option<(u16, Value)>>) -> (Result<bool, Failure>, Vec<String>) {
-        let (admin, server) = answers(list);
+        let (address, server) = answers(list);
+        let admin = address.to_string().parse().unwrap();
         let mut told = Vec::new();
         let pace = Pace { poll: Duration::from_millis(1), patience };
         let end = until_over(&Releases(&admin), "shop", pace, |line| told.push(line.to_owned()));
+        // One that gave up early must fail its test, not leave the server waiting.
+        while !server.is_finished() {
+            let _ = TcpStream::connect(address);
+        }
         server.join().unwrap();
         (end.map(|end| end.promoted), told)
     }

@@ -12,7 +12,6 @@ use super::state::{ArmNumbers, State, Transition};
 
 /// Everything that is to be seen of a release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct View {
     /// `metadata.name`.
     pub name: String,
@@ -49,7 +48,6 @@ pub struct View {
 
 /// One step of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// The canary's percentage.
     pub weight: u32,
@@ -85,7 +83,6 @@ pub enum StepState {
 
 /// One evidence bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct TestView {
     /// Which test.
     pub test: Test,
@@ -107,7 +104,6 @@ pub struct TestView {
 
 /// One version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ArmView {
     /// The subset.
     pub version: String,
