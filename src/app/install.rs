@@ -9,8 +9,7 @@ use super::notices::Notices;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::Loaded;
 use crate::config::place::Place;
-use crate::snapshot::{Builder, Placed, Snapshot, Snapshots};
-use crate::telemetry::ActiveRoute;
+use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::upstream::resolve::Resolver;
 
 /// Puts a valid configuration in force.
@@ -57,14 +56,4 @@ impl Installer {
         self.notices.give(&loaded.resources, &self.builder.settings);
         Ok(())
     }
-}
-
-/// Every pair of rule and destination, with its share.
-pub(super) fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
-    let active = |Placed { to, declared, effective }: Placed<'_>| ActiveRoute {
-        metrics: Arc::clone(&to.metrics),
-        declared,
-        effective,
-    };
-    snapshot.destinations().map(active).collect()
 }

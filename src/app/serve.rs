@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::admin_state;
-use super::install::{Installer, active_routes};
+use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
 use super::notices::Notices;
 use crate::admin::{self, AdminState};
@@ -21,7 +21,7 @@ use crate::config::settings::Settings;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
-use crate::snapshot::{Builder, Snapshots};
+use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};

@@ -77,7 +77,7 @@ impl Record {
 
     /// The request takes part in a release.
     pub(super) fn enter(&mut self, trial: &Arc<Trial>, entrant: Entrant) {
-        self.part = Part::begin(trial, self.worker.shard(), entrant);
+        self.part = Some(Box::new(Part::begin(trial, self.worker.shard(), entrant)));
     }
 
     /// An attempt ended, with an answer after `latency` if one came.

@@ -143,16 +143,11 @@ impl Metrics {
         gauge
     }
 
-    /// A step of a release in which the canary is drawn with `share`, 0 to 1, and counts from `counted_from` on; it is slow when
-    /// an answer takes longer than `slower_than`. `bell` rings when something has gone wrong.
+    /// A step of a release in which the canary is drawn with `share`, 0 to 1; it is slow when an answer takes longer than
+    /// `slower_than`. `bell` rings when something has gone wrong.
     #[must_use]
-    pub fn trial(
-        &self,
-        (share, counted_from): (f64, Instant),
-        slower_than: Option<Duration>,
-        bell: Arc<Notify>,
-    ) -> Arc<Trial> {
-        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), (share, counted_from), slower_than, bell))
+    pub fn trial(&self, share: f64, slower_than: Option<Duration>, bell: Arc<Notify>) -> Arc<Trial> {
+        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), share, slower_than, bell))
     }
 
     /// The upper bounds of the duration buckets, in seconds; one more bucket has none.
