@@ -72,7 +72,7 @@ impl Watermark {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::machine::Arm;
+    use crate::rollout::machine::Arm;
     use super::*;
 
     fn at(millis: u64) -> Duration {
