@@ -72,8 +72,8 @@ impl Watermark {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::rollout::machine::Arm;
     use super::*;
+    use crate::rollout::machine::Arm;
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)
