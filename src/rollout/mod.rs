@@ -3,14 +3,17 @@
 //! [`Plan`] says what is asked. [`Rollout`] is the whole state of one release; it is told of [`Bad`] events and [`Totals`] and
 //! answers with [`Transition`]s. [`Watermark`] puts bad events in order before they arrive here. Nothing here knows of a wall clock, a file, or the proxy.
 
+pub mod evidence;
+mod input;
 mod machine;
 mod plan;
 mod seconds;
 mod watermark;
 
+pub use input::{Arm, Bad, Count, Gate, GateState, Interval, Test, Totals};
 pub use machine::{
-    Arm, ArmNumbers, ArmView, Bad, Count, Gate, GateState, Interval, Numbers, Phase, Reason, Refused, Rollout, State,
-    StepState, StepView, Test, TestNumbers, TestView, Totals, Transition, Verb, View,
+    ArmNumbers, ArmView, Numbers, Phase, Reason, Refused, Rollout, State, StepState, StepView, TestNumbers, TestView,
+    Transition, Verb, View,
 };
 pub use plan::{Analysis, InvalidPlan, Mode, OnFileChange, OnInconclusive, Plan, Step};
 pub use watermark::{LONGEST_WAIT, Watermark};

@@ -1,6 +1,5 @@
 //! The state of one release and what moves it.
 
-mod input;
 mod state;
 mod view;
 
@@ -8,10 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::input::{Bad, Gate, Totals};
 use super::plan::{InvalidPlan, Plan};
 
-pub use input::{Arm, Bad, Count, Gate, GateState, Test, Totals};
-pub use state::{ArmNumbers, Interval, Numbers, Phase, Reason, Refused, State, TestNumbers, Transition, Verb};
+pub use state::{ArmNumbers, Numbers, Phase, Reason, Refused, State, TestNumbers, Transition, Verb};
 pub use view::{ArmView, StepState, StepView, TestView, View};
 
 /// One release: its plan, where it stands, and all the evidence so far. Serialised, it is what a restart needs.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::seconds;
 
-use super::input::Test;
+use crate::rollout::input::{Interval, Test};
 
 /// Where a release stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -309,15 +309,4 @@ pub struct ArmNumbers {
     pub slow: u64,
     /// Where the p99 lies with 95 % confidence; none below 299 requests.
     pub p99: Option<Interval>,
-}
-
-/// Two bucket edges between which a quantile lies: above `above`, at most `up_to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower edge.
-    #[serde(with = "seconds")]
-    pub above: Duration,
-    /// Upper edge; none: beyond the last.
-    #[serde(with = "seconds::option")]
-    pub up_to: Option<Duration>,
 }

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::input::{Gate, Test};
 use crate::rollout::plan::Mode;
 use crate::rollout::seconds;
 
-use super::input::{Gate, Test};
 use super::state::{ArmNumbers, State, Transition};
 
 /// Everything that is to be seen of a release.
