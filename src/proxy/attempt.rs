@@ -187,6 +187,7 @@ impl<'r> Attempts<'r> {
                     return Err(none.into());
                 }
             };
+            self.record.note(|line| line.endpoint = Some(lease.endpoint().name().into()));
             // Rare paths are boxed: they are large beside what a request on a kept connection needs.
             match cluster.connection(lease, self.worker.index(), headers).await {
                 Ok(connection) => return Ok(connection),

@@ -3,6 +3,7 @@
 //! Nothing here is called while a request is served; its one lock is between the control side and the scraper.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -35,6 +36,7 @@ struct Inner {
     reloads: ReloadMetrics,
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
+    access_log_dropped: Arc<AtomicU64>,
     registry: Mutex<Registry>,
 }
 
@@ -101,6 +103,7 @@ impl Metrics {
             scale,
             unrouted,
             process: ProcessCollector::for_self(),
+            access_log_dropped: Arc::default(),
             registry: Mutex::new(registry),
         }))
     }
@@ -170,6 +173,12 @@ impl Metrics {
         registry.sweep(now);
     }
 
+    /// Counts lines of the access log that were lost.
+    #[must_use]
+    pub fn access_log_dropped(&self) -> &Arc<AtomicU64> {
+        &self.0.access_log_dropped
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -209,7 +218,8 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
-        exposition::render(&mut registry, &self.0.reloads, &self.0.process, &self.0.scale)
+        let lost = self.0.access_log_dropped.load(Relaxed);
+        exposition::render(&mut registry, (&self.0.reloads, lost), &self.0.process, &self.0.scale)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
