@@ -116,7 +116,7 @@ fn check(mut read: Read, reads_files: bool, rules: impl FnOnce(&Resources, bool)
     let Decoded { resources, diagnostics: found, muddled, skipped, doubtful: half_understood } = decoded;
     diagnostics.extend(found);
     if diagnostics.is_empty() {
-        diagnostics.extend(nothing(&resources, &skipped));
+        diagnostics.extend(nothing(&resources, &skipped, &read.sources));
     }
     diagnostics.extend(limits(&resources));
     let named = if reads_files { credentials::named(&resources, &read.sources) } else { BTreeSet::new() };
@@ -139,19 +139,20 @@ fn check(mut read: Read, reads_files: bool, rules: impl FnOnce(&Resources, bool)
 const NOWHERE: Place = Place { file: u32::MAX, line: 0, column: 0, length: 0 };
 
 fn limits(resources: &Resources) -> Option<Diagnostic> {
-    let routes: usize = resources.virtual_services.iter().map(|one| one.spec.http.len()).sum();
-    let message = format!("{routes} http rules, more than {MAX_ROUTES}");
-    (routes > MAX_ROUTES).then(|| Diagnostic::error(Kind::Value, NOWHERE, message))
+    let routes = || resources.virtual_services.iter().flat_map(|one| &one.spec.http);
+    let over = routes().nth(MAX_ROUTES)?;
+    let message = format!("{} http rules, more than {MAX_ROUTES}", routes().count());
+    Some(Diagnostic::error(Kind::Value, over.place, message))
 }
 
 /// Files without a single resource, or with none but of other kinds.
-fn nothing(resources: &Resources, skipped: &Skipped) -> Option<Diagnostic> {
+fn nothing(resources: &Resources, skipped: &Skipped, sources: &[Source]) -> Option<Diagnostic> {
     let empty = resources.virtual_services.is_empty()
         && resources.destination_rules.is_empty()
         && resources.service_entries.is_empty()
         && resources.workload_entries.is_empty()
         && resources.gateways.is_empty();
-    let place = skipped.values().map(|(_, first)| *first).min().unwrap_or(NOWHERE);
+    let place = skipped.values().map(|(_, first)| *first).min().or_else(|| begin(sources)).unwrap_or(NOWHERE);
     let help = match skipped.keys().any(|kind| is_of_the_gateway_api(kind)) {
         true => {
             "write a VirtualService of networking.istio.io/v1 instead of the HTTPRoute: it says which requests go where"
@@ -159,6 +160,13 @@ fn nothing(resources: &Resources, skipped: &Skipped) -> Option<Diagnostic> {
         false => "a VirtualService of networking.istio.io/v1 says which requests go where",
     };
     empty.then(|| Diagnostic::error(Kind::Reference, place, "no resource that means anything here").help(help))
+}
+
+/// The first line with anything on it.
+fn begin(sources: &[Source]) -> Option<Place> {
+    let lines = (0..).zip(sources).flat_map(|(file, source)| text::lines(&source.text).map(move |line| (file, line)));
+    let (file, line) = lines.into_iter().find(|(_, line)| !line.text.trim().is_empty())?;
+    Some(Place { file, line: line.number, column: 1, length: 1 })
 }
 
 fn is_of_the_gateway_api(kind: &str) -> bool {
@@ -200,7 +208,8 @@ fn keep_inside(diagnostics: &mut [Diagnostic], sources: &[Source]) {
     let mut last: HashMap<u32, (u32, u32)> = HashMap::new();
     for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.place.line > 0) {
         let place = &mut diagnostic.place;
-        let Some(source) = sources.get(place.file as usize) else { continue };
+        // The place in a file that is not text is right, and only the text is not there.
+        let Some(source) = sources.get(place.file as usize).filter(|source| !source.text.is_empty()) else { continue };
         let (line, column) = *last.entry(place.file).or_insert_with(|| {
             let written = text::lines(&source.text).filter(|line| !line.text.trim().is_empty()).last();
             written.map_or((1, 1), |line| (line.number, u32::try_from(line.text.chars().count()).unwrap_or(0) + 1))

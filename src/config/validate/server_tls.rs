@@ -93,10 +93,6 @@ fn settings(report: &mut Report, tls: &ServerTls) {
         .min_protocol_version
         .as_ref()
         .filter(|version| matches!(version.value, TlsProtocol::V1_0 | TlsProtocol::V1_1));
-    if let Some(version) = old.filter(|_| tls.cipher_suites.is_empty()) {
-        let message = "TLS below 1.2 needs `cipherSuites` that fit it: the default ones do not";
-        report.add(Diagnostic::warning(Kind::Value, version.place, message));
-    }
     if let Some(version) = old {
         let message = "TLS below 1.2 is not spoken: the lowest is 1.2";
         report.add(no_effect(version.place, message));
