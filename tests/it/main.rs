@@ -16,6 +16,7 @@ mod faults;
 mod hashing;
 mod header_values;
 mod http2;
+mod istio_tasks;
 mod limits;
 mod listeners;
 mod mirrors;

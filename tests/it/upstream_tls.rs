@@ -29,20 +29,23 @@ use super::support::tls::{Authority, Pair};
 
 /// What an upstream learned from one handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Handshake {
-    name: Option<String>,
+pub(crate) struct Handshake {
+    /// The name that the proxy asked for.
+    pub(crate) name: Option<String>,
     protocol: Option<Vec<u8>>,
     shown: bool,
 }
 
 /// An upstream that speaks TLS and answers 200.
-struct Upstream {
-    port: u16,
+pub(crate) struct Upstream {
+    /// Where it listens.
+    pub(crate) port: u16,
     seen: Arc<Mutex<Vec<Handshake>>>,
 }
 
 impl Upstream {
-    fn start(pair: &Pair, clients: Option<&Authority>) -> Self {
+    /// One with this certificate, for clients of this authority or for any.
+    pub(crate) fn start(pair: &Pair, clients: Option<&Authority>) -> Self {
         let config = ServerConfig::builder_with_provider(default_provider().into());
         let config = config.with_safe_default_protocol_versions().unwrap();
         let config = match clients {
@@ -87,7 +90,8 @@ impl Upstream {
         Self { port: told.recv().unwrap(), seen }
     }
 
-    fn seen(&self) -> Vec<Handshake> {
+    /// Every handshake, in order.
+    pub(crate) fn seen(&self) -> Vec<Handshake> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -43,8 +43,8 @@ const WITHOUT_EFFECT: [(&str, &str, &str); 4] = [
 const REFUSED: [(&str, &str, &str); 6] = [
     ("security.istio.io", "AuthorizationPolicy", "leaving it out would open access that it closes"),
     ("security.istio.io", "RequestAuthentication", "leaving it out would accept tokens that it refuses"),
-    ("security.istio.io", "PeerAuthentication", "leaving it out would accept clients without a certificate"),
-    (NETWORKING, "EnvoyFilter", "it patches the configuration of Envoy, which this proxy has not"),
+    ("security.istio.io", "PeerAuthentication", "leaving it out could accept clients without a certificate"),
+    (NETWORKING, "EnvoyFilter", "it patches the configuration of Envoy, and this proxy is not Envoy"),
     ("extensions.istio.io", "WasmPlugin", "there is no WebAssembly here, and it may be what refuses requests"),
     ("serin.dev", "Canary", "releases are not described by a resource"),
 ];
@@ -103,9 +103,12 @@ const fn envelope(what: &'static str, fields: &'static [shape::Field]) -> Shape 
 pub(crate) struct Decoder {
     out: Out,
     resources: Resources,
-    skipped: BTreeMap<String, (usize, Place)>,
+    skipped: Skipped,
     doubtful: bool,
 }
+
+/// Kinds, with their group: how often each was there, and where first.
+pub(crate) type Skipped = BTreeMap<String, (usize, Place)>;
 
 /// What all documents together came to.
 pub(crate) struct Decoded {
@@ -115,8 +118,8 @@ pub(crate) struct Decoded {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Parts of the text that later checks must leave alone.
     pub(crate) muddled: Vec<Muddled>,
-    /// Kinds that mean nothing here: how often each was there, and where first.
-    pub(crate) skipped: BTreeMap<String, (usize, Place)>,
+    /// Kinds that mean nothing here.
+    pub(crate) skipped: Skipped,
     /// Something that others may refer to was not understood.
     pub(crate) doubtful: bool,
 }
@@ -197,7 +200,7 @@ impl Decoder {
         }
         if let Some((.., why)) = REFUSED.iter().find(|refused| (refused.0, refused.1) == (group, kind)) {
             let message = format!("`{kind}` is not supported: {why}");
-            let help = "remove it from these files".to_owned();
+            let help = instead_of(kind).to_owned();
             return self.out.error(Kind::Unsupported, place("kind"), message, Some(help));
         }
         if let Some((.., why)) = WITHOUT_EFFECT.iter().find(|ignored| (ignored.0, ignored.1) == (group, kind)) {
@@ -220,7 +223,7 @@ impl Decoder {
         }
         if group == "security.istio.io" {
             let message = format!("`{kind}` is not supported: leaving it out could open access");
-            let help = "remove it from these files".to_owned();
+            let help = instead_of(kind).to_owned();
             return self.out.error(Kind::Unsupported, place("kind"), message, Some(help));
         }
         let name = if group.is_empty() { kind.to_owned() } else { format!("{kind} ({group})") };
@@ -254,6 +257,22 @@ impl Decoder {
             _ => {}
         }
         self.doubtful |= self.out.errors > before;
+    }
+}
+
+/// What to do instead of a kind that is refused.
+fn instead_of(kind: &str) -> &'static str {
+    match kind {
+        "PeerAuthentication" => {
+            "remove it from these files; a Gateway server of HTTPS with `tls.mode: MUTUAL` asks clients for a certificate"
+        }
+        "AuthorizationPolicy" | "RequestAuthentication" => {
+            "enforce it before this proxy or behind it, and remove it from these files"
+        }
+        "EnvoyFilter" => {
+            "say with a VirtualService or a DestinationRule what it is for, and remove it from these files"
+        }
+        _ => "remove it from these files",
     }
 }
 
