@@ -15,6 +15,7 @@ use crate::config::resource::service_entry::Resolution;
 use crate::config::services::{Address as Written, Service, Services};
 use crate::config::traffic::Traffic;
 use crate::routing::Wanted;
+use crate::upstream::budget::MEMORY;
 use crate::upstream::{Address, Cluster, ClusterSpec, EndpointSpec, Target};
 
 /// The version of a destination that says none: Istio's word for it.
@@ -82,9 +83,10 @@ impl<'a> Clusters<'a> {
         let Known { cluster, app, version } = &self.known[&key];
         let metrics = self.builder.metrics.route(wanted.route, app, version);
         let attempts = metrics.destination().attempts_made();
+        let memory = cluster.policy().retry_budget.and_then(|budget| budget.memory()).unwrap_or(MEMORY);
         Destination {
             cluster: Arc::clone(cluster),
-            budget: self.builder.registry.budget(app, version, attempts),
+            budget: self.builder.registry.budget(app, version, memory, attempts),
             metrics,
             declared_at: place(written.place).into(),
         }

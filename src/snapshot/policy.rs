@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use crate::config::place::Spanned;
 use crate::config::resource::destination_rule::{
-    ConnectionPool, ConsistentHash, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection, SimpleLb, TcpPool,
+    self as config, ConnectionPool, ConsistentHash, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection,
+    SimpleLb, TcpPool,
 };
 use crate::config::traffic::Policy;
 use crate::upstream::hash::{CookieKey, HashKey};
 use crate::upstream::transport::{Http2Policy, Keepalive};
-use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy};
+use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy, RetryBudget};
 
 /// Istio's default of `minimumRingSize`.
 const RING_SIZE: u32 = 1024;
@@ -26,6 +27,7 @@ pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> Clu
     if let Some(pool) = written.connection_pool {
         connection_pool(&mut policy, pool);
     }
+    policy.retry_budget = written.retry_budget.map(retry_budget);
     policy.outlier = written.outlier_detection.map(outlier);
     policy
 }
@@ -109,6 +111,15 @@ fn http_pool(policy: &mut ClusterPolicy, http: &HttpPool) {
             http2.ping_interval = value(keepalive.interval).unwrap_or(http2.ping_interval);
             http2.ping_timeout = value(keepalive.timeout).unwrap_or(http2.ping_timeout);
         }
+    }
+}
+
+fn retry_budget(written: &config::RetryBudget) -> RetryBudget {
+    let own = RetryBudget::default();
+    RetryBudget {
+        percent: value(written.percent).unwrap_or(own.percent),
+        minimum: limit(written.min_retry_concurrency).unwrap_or(own.minimum),
+        interval: value(written.budget_interval).unwrap_or(own.interval),
     }
 }
 

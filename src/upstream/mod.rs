@@ -27,8 +27,8 @@ pub mod transport;
 
 pub use balance::Balance;
 pub use body::{RequestBody, UploadProgress};
-pub use budget::Budget;
-pub use cluster::{Cluster, ClusterPolicy, NoHealthyUpstream, Unavailable};
+pub use budget::{Budget, RetryBudget};
+pub use cluster::{Cluster, ClusterPolicy, NoHealthyUpstream, NoRetry, Unavailable};
 pub use connect::{Address, ConnectError};
 pub use connection::{Connection, Exchange};
 pub use endpoint::{Endpoint, Lease};

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::balance::EndpointSet;
 use super::budget::Budget;
@@ -47,7 +48,7 @@ pub struct EndpointSpec {
 }
 
 /// A cluster as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClusterSpec {
     /// Identity: host, subset and port. Two generations that agree on it share endpoints.
     pub key: String,
@@ -82,7 +83,7 @@ struct Live {
     endpoints: HashMap<Identity, Weak<Endpoint>>,
     /// In the order of the answer.
     addresses: HashMap<String, Vec<IpAddr>>,
-    budgets: HashMap<(String, String), Weak<Budget>>,
+    budgets: HashMap<(String, String, Duration), Weak<Budget>>,
 }
 
 /// What makes an endpoint the same one in the next generation: its cluster, its place, and how it is spoken to.
@@ -116,13 +117,13 @@ impl Registry {
         cluster
     }
 
-    /// The retry budget of a version, which it keeps from one generation to the next. A new one begins when it has made
-    /// `attempts`.
-    pub fn budget(&self, app: &str, version: &str, attempts: u64) -> Arc<Budget> {
+    /// The retry budget of a version with this memory, which it keeps from one generation to the next. A new one begins
+    /// when it has made `attempts`.
+    pub fn budget(&self, app: &str, version: &str, memory: Duration, attempts: u64) -> Arc<Budget> {
         let mut live = self.lock();
-        let known = live.budgets.entry((app.to_owned(), version.to_owned())).or_default();
+        let known = live.budgets.entry((app.to_owned(), version.to_owned(), memory)).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let budget = Arc::new(Budget::new(attempts));
+            let budget = Arc::new(Budget::new(attempts, memory));
             *known = Arc::downgrade(&budget);
             budget
         })
@@ -217,6 +218,7 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::budget::MEMORY;
     use crate::upstream::transport::Http2Policy;
     use crate::upstream::{Overloaded, Unavailable};
 
@@ -253,9 +255,10 @@ mod tests {
     #[test]
     fn a_version_keeps_its_budget_while_a_generation_names_it() {
         let registry = Registry::new(1);
-        let first = registry.budget("a", "v1", 0);
-        assert!(Arc::ptr_eq(&first, &registry.budget("a", "v1", 9)));
-        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v2", 0)));
+        let first = registry.budget("a", "v1", MEMORY, 0);
+        assert!(Arc::ptr_eq(&first, &registry.budget("a", "v1", MEMORY, 9)));
+        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v2", MEMORY, 0)));
+        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v1", MEMORY / 2, 0)));
         drop(first);
         registry.prune();
         assert!(registry.lock().budgets.is_empty());

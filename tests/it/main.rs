@@ -23,6 +23,7 @@ mod pool_limits;
 mod prometheus;
 mod reload;
 mod retries;
+mod retry_budget;
 mod safe_retry;
 mod start;
 mod startup;

@@ -14,7 +14,6 @@ type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
 const POLICY: &[Pending<TrafficPolicy>] = &[
     ("`tunnel`", |policy| policy.tunnel.as_ref().map(|tunnel| tunnel.place)),
     ("`proxyProtocol`", |policy| policy.proxy_protocol.as_ref().map(|version| version.place)),
-    ("`retryBudget`", |policy| policy.retry_budget.as_ref().map(|budget| budget.place)),
 ];
 
 /// What of `loadBalancer`.

@@ -1,6 +1,6 @@
 //! `trafficPolicy` of a host, a subset or a port: connection pools, outlier detection, retry budgets, tunnels.
 
-use super::report::{Report, conflict, deprecated, missing};
+use super::report::{Report, conflict, deprecated, missing, no_effect};
 use super::{checks, client_tls, load_balancer};
 use crate::config::names;
 use crate::config::place::Spanned;
@@ -46,6 +46,10 @@ pub(super) fn check(report: &mut Report, policy: &TrafficPolicy) {
     }
     if let Some(budget) = &policy.retry_budget {
         retry_budget(report, budget);
+        let http = policy.connection_pool.as_ref().and_then(|pool| pool.http.as_ref());
+        if let Some(limit) = http.and_then(|http| http.max_retries.as_ref()).filter(|limit| limit.value > 0) {
+            report.add(no_effect(limit.place, "`maxRetries` has no effect beside a `retryBudget`"));
+        }
     }
 }
 
@@ -217,6 +221,14 @@ mod tests {
             ("{tunnel: {protocol: GET, targetHost: a, targetPort: 80}}", "neither `CONNECT` nor `POST`"),
             ("{retryBudget: {percent: 101}}", "not between 0 and 100"),
         ]);
+    }
+
+    #[test]
+    fn a_limit_on_retries_means_nothing_beside_a_budget() {
+        let of = |policy: &str| warnings("DestinationRule", &format!("  host: a\n  trafficPolicy: {policy}"));
+        let (limit, budget) = ("connectionPool: {http: {maxRetries: 1}}", "retryBudget: {percent: 5}");
+        assert_eq!(of(&format!("{{{limit}, {budget}}}")), ["`maxRetries` has no effect beside a `retryBudget`"]);
+        assert!(of(&format!("{{{limit}}}")).is_empty() && of(&format!("{{{budget}}}")).is_empty());
     }
 
     #[test]
