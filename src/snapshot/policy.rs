@@ -10,17 +10,22 @@ use crate::config::resource::destination_rule::{
 use crate::config::traffic::Policy;
 use crate::upstream::hash::{CookieKey, HashKey};
 use crate::upstream::transport::{Http2Policy, Keepalive};
-use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy, RetryBudget};
+use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy, RetryBudget, Warmup};
 
 /// Istio's default of `minimumRingSize`.
 const RING_SIZE: u32 = 1024;
 /// Envoy's default of `tableSize`.
 const MAGLEV_SIZE: u32 = 65_537;
 
+/// Istio's default of `minimumPercent`.
+const LEAST_WARM: f64 = 10.0;
+
 /// The policy of a cluster; `protocol` is that of its service port, in upper case.
 pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> ClusterPolicy {
     let (balance, hash_key) = written.load_balancer.map_or_else(Default::default, balance);
-    let mut policy = ClusterPolicy { balance, hash_key, ..ClusterPolicy::default() };
+    let warmup = written.load_balancer.and_then(warmup);
+    let warmup = warmup.filter(|_| matches!(balance, Balance::RoundRobin | Balance::LeastRequest));
+    let mut policy = ClusterPolicy { balance, warmup, hash_key, ..ClusterPolicy::default() };
     if matches!(protocol, Some("HTTP2" | "GRPC" | "GRPC-WEB")) {
         policy.transport.http2 = Some(Http2Policy::default());
     }
@@ -47,6 +52,17 @@ fn balance(written: &LoadBalancer) -> (Balance, Option<HashKey>) {
         (None, None) => Balance::Ring { minimum: limit(hash.minimum_ring_size).unwrap_or(RING_SIZE) },
     };
     (balance, hash_key(hash))
+}
+
+/// `warmup`, else what came before it.
+fn warmup(written: &LoadBalancer) -> Option<Warmup> {
+    let (duration, minimum, aggression) = match &written.warmup {
+        Some(warmup) => (warmup.duration, value(warmup.minimum_percent), value(warmup.aggression)),
+        None => (written.warmup_duration_secs, None, None),
+    };
+    let duration = value(duration).filter(|duration| !duration.is_zero())?;
+    let minimum = minimum.unwrap_or(LEAST_WARM) / 100.0;
+    Some(Warmup { duration, minimum, aggression: aggression.unwrap_or(1.0) })
 }
 
 /// What chooses; none where nothing does, or a header has a name that no request can have.

@@ -15,6 +15,7 @@ use super::limits::{Limits, Overloaded, Permit, Resource, Usage};
 use super::outlier::{Outcome, OutlierPolicy};
 use super::pool::Lifetime;
 use super::transport::Transport;
+use super::warmup::Warmup;
 
 /// There is no endpoint to send a request to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -48,6 +49,9 @@ pub enum NoRetry {
 pub struct ClusterPolicy {
     /// How one endpoint is chosen.
     pub balance: Balance,
+    /// How endpoints that are new get less at first; none: they do not. Means something to `ROUND_ROBIN` and
+    /// `LEAST_REQUEST`.
+    pub warmup: Option<Warmup>,
     /// What of a request chooses the endpoint, where `balance` goes by that. Without it in a request: at random.
     pub hash_key: Option<HashKey>,
     /// For TCP and whatever comes before the first request, and for waiting until another connection is free; Istio's
@@ -74,6 +78,7 @@ impl Default for ClusterPolicy {
     fn default() -> Self {
         Self {
             balance: Balance::default(),
+            warmup: None,
             hash_key: None,
             connect_timeout: Duration::from_secs(10),
             // Shorter than the 5 s after which common servers close theirs, so that a request rarely meets a closing one.
@@ -179,6 +184,7 @@ impl Cluster {
         let known = all.iter().any(|one| Arc::ptr_eq(one, endpoint));
         if known && !endpoint.is_ejected() && policy.may_eject(ejected, all.len()) {
             endpoint.health().eject(policy, now);
+            set.ejected(endpoint);
             let (of, percent) = (all.len(), policy.max_ejection_percent);
             tracing::warn!(
                 "{} of {} is ejected for its errors: {} of {of} endpoints are now, at most {percent} % may be",
@@ -214,8 +220,8 @@ mod tests {
     use crate::upstream::budget::MEMORY;
 
     fn cluster(policy: ClusterPolicy) -> Arc<Cluster> {
-        let endpoint = Arc::new(Endpoint::new("x".into(), Address::Tcp(Vec::new()), 1));
-        let set = EndpointSet::new(vec![(endpoint, 1)], policy.balance);
+        let endpoint = |name: &str| (Arc::new(Endpoint::new(name.into(), Address::Tcp(Vec::new()), 1)), 1);
+        let set = EndpointSet::new(vec![endpoint("x"), endpoint("y")], policy.balance).warming_up(policy.warmup);
         Arc::new(Cluster::new("a v1".into(), policy, set))
     }
 
@@ -249,6 +255,28 @@ mod tests {
         let later = now + interval * 2;
         let permits: Vec<_> = (0..4).map_while(|_| cluster.admit_retry(&version, 30, later).ok()).collect();
         assert_eq!(permits.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_was_ejected_warms_up_when_it_is_back() {
+        let outlier = OutlierPolicy { server_errors: 1, max_ejection_percent: 50, ..Default::default() };
+        let warmup = Warmup { duration: Duration::from_secs(100), minimum: 0.1, aggression: 1.0 };
+        let (balance, warmup) = (Balance::RoundRobin, Some(warmup));
+        let cluster = cluster(ClusterPolicy { balance, warmup, outlier: Some(outlier), ..Default::default() });
+        let picked = |name: &str| {
+            let leases = (0..1100).map(|_| cluster.pick(0, &[]).unwrap());
+            leases.filter(|lease| lease.endpoint().name() == name).count()
+        };
+        tokio::time::advance(Duration::from_secs(101)).await;
+        assert_eq!(picked("x"), 550);
+        cluster.pick(0, &[]).unwrap().report(|| Outcome::Status(500));
+        assert_eq!(picked("x"), 0);
+        // Ejected for 30 s, to the next multiple of ten.
+        tokio::time::advance(Duration::from_secs(40)).await;
+        let part = picked("x");
+        assert!((99..=101).contains(&part), "{part}");
+        tokio::time::advance(Duration::from_secs(100)).await;
+        assert_eq!(picked("x"), 550);
     }
 
     #[tokio::test]

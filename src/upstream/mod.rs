@@ -24,6 +24,7 @@ pub mod resolve;
 mod stream;
 pub mod tls;
 pub mod transport;
+pub mod warmup;
 
 pub use balance::Balance;
 pub use body::{RequestBody, UploadProgress};
@@ -36,3 +37,4 @@ pub use limits::{Limits, Overloaded, Permit};
 pub use outlier::{Outcome, OutlierPolicy};
 pub use registry::{ClusterSpec, EndpointSpec, Registry, Target};
 pub use replay::{Copied, Recording, TooLarge};
+pub use warmup::Warmup;

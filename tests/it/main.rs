@@ -35,3 +35,4 @@ mod unix_sockets;
 mod upgrades;
 mod upstream_h2;
 mod upstream_tls;
+mod warmup;

@@ -4,7 +4,7 @@
 use super::report::{Report, unsupported};
 use crate::config::place::Place;
 use crate::config::resource::Resources;
-use crate::config::resource::destination_rule::{HttpPool, LoadBalancer, TrafficPolicy};
+use crate::config::resource::destination_rule::{HttpPool, TrafficPolicy};
 use crate::config::resource::gateway::Gateway;
 
 /// A field by its name, and where it stands if it is there and asks for anything.
@@ -14,12 +14,6 @@ type Pending<T> = (&'static str, fn(&T) -> Option<Place>);
 const POLICY: &[Pending<TrafficPolicy>] = &[
     ("`tunnel`", |policy| policy.tunnel.as_ref().map(|tunnel| tunnel.place)),
     ("`proxyProtocol`", |policy| policy.proxy_protocol.as_ref().map(|version| version.place)),
-];
-
-/// What of `loadBalancer`.
-const BALANCER: &[Pending<LoadBalancer>] = &[
-    ("`warmup`", |balancer| balancer.warmup.as_ref().map(|warmup| warmup.place)),
-    ("`warmupDurationSecs`", |balancer| balancer.warmup_duration_secs.as_ref().map(|duration| duration.place)),
 ];
 
 /// What of `connectionPool.http`.
@@ -57,14 +51,8 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
 
 /// The blocks of a policy and of its port entries.
 fn blocks(report: &mut Report, policy: &TrafficPolicy) {
-    let mut all = vec![(&policy.load_balancer, &policy.connection_pool)];
-    for port in policy.port_level_settings.iter().flatten() {
-        all.push((&port.load_balancer, &port.connection_pool));
-    }
-    for (balancer, pool) in all {
-        if let Some(balancer) = balancer {
-            refuse(report, BALANCER, balancer);
-        }
+    let ports = policy.port_level_settings.iter().flatten().map(|port| &port.connection_pool);
+    for pool in [&policy.connection_pool].into_iter().chain(ports) {
         if let Some(http) = pool.as_ref().and_then(|pool| pool.http.as_ref()) {
             refuse(report, HTTP, http);
         }

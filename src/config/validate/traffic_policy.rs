@@ -297,6 +297,23 @@ mod tests {
         each_passes("DestinationRule", &[&format!("  host: a\n  trafficPolicy: {fine}")]);
     }
 
+    #[test]
+    fn only_some_load_balancers_warm_up() {
+        let of = |fields: &str| {
+            let policy = format!("  host: a\n  trafficPolicy: {{loadBalancer: {{{fields}}}}}");
+            warnings("DestinationRule", &policy)
+        };
+        let warmup = "warmup: {duration: 1s}";
+        for simple in ["", "simple: ROUND_ROBIN, ", "simple: LEAST_REQUEST, "] {
+            assert!(of(&format!("{simple}{warmup}")).is_empty(), "{simple}");
+        }
+        for other in ["simple: RANDOM", "consistentHash: {useSourceIp: true}"] {
+            assert!(of(&format!("{other}, {warmup}"))[0].contains("has no effect here"), "{other}");
+        }
+        assert_eq!(of("warmupDurationSecs: 1s"), ["`warmupDurationSecs` is deprecated"]);
+        assert_eq!(of(&format!("warmupDurationSecs: 1s, {warmup}")).len(), 2);
+    }
+
     fn locality(fields: &str) -> String {
         format!("{{loadBalancer: {{localityLbSetting: {{{fields}}}}}}}")
     }
