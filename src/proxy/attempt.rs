@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -146,7 +146,7 @@ impl<'r> Attempts<'r> {
             body.recording().into_iter().for_each(|recording| recording.keep());
         }
         loop {
-            let mut connection = self.connect(&parts.headers).await?;
+            let mut connection = self.connect(&parts).await?;
             let reused = connection.is_reused();
             let (request, spare, mut limit) = self.prepare(&connection, parts, body);
             let started = Instant::now();
@@ -171,7 +171,7 @@ impl<'r> Attempts<'r> {
     }
 
     /// A connection to an endpoint, on which there is a claim from now on.
-    async fn connect(&mut self, headers: &HeaderMap) -> Result<Connection, Failure> {
+    async fn connect(&mut self, head: &Parts) -> Result<Connection, Failure> {
         let cluster = &self.destination.cluster;
         loop {
             self.record.attempting = true;
@@ -184,7 +184,7 @@ impl<'r> Attempts<'r> {
                 }
             };
             // Rare paths are boxed: they are large beside what a request on a kept connection needs.
-            match cluster.connection(lease, self.worker.index(), headers).await {
+            match cluster.connection(lease, self.worker.index(), head).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => Box::pin(self.connect_failed(error)).await?,
             }

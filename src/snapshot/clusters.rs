@@ -114,7 +114,7 @@ impl<'a> Clusters<'a> {
         let protocol = service.ports.iter().find(|known| Some(known.number) == port).map(|port| port.protocol.as_str());
         let written = self.traffic.policy(&service.host, namespace, port, subset);
         let mut policy = cluster_policy(written, protocol);
-        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files, policy.transport.http2.is_some()));
+        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files));
         let (tls, problems) = tls.map_or_else(|problems| (None, problems), |tls| (tls, Vec::new()));
         policy.transport.tls = tls.map(Arc::new);
         let spec = ClusterSpec { key: key.to_owned(), name, policy, endpoints };

@@ -121,6 +121,10 @@ fn http_pool(policy: &mut ClusterPolicy, http: &HttpPool) {
     if value(http.h2_upgrade_policy) == Some(H2UpgradePolicy::Upgrade) {
         policy.transport.http2.get_or_insert_default();
     }
+    if value(http.use_client_protocol) == Some(true) {
+        policy.transport.http2.get_or_insert_default();
+        policy.transport.as_client = true;
+    }
     if let Some(http2) = &mut policy.transport.http2 {
         http2.streams = limit(http.max_concurrent_streams).unwrap_or(http2.streams);
         if let Some(keepalive) = &http.http2_keep_alive {

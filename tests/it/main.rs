@@ -4,6 +4,7 @@
 
 mod architecture;
 mod canary;
+mod client_protocol;
 mod commands_offline;
 mod config_fixtures;
 mod config_robust;

@@ -23,9 +23,9 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::support::config::Config;
-use super::support::eventually;
 use super::support::proxy::Proxy;
 use super::support::tls::{Authority, Pair};
+use super::support::{eventually, h2};
 
 /// What an upstream learned from one handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -195,6 +195,23 @@ fn http2_is_agreed_on_in_the_handshake() {
     let proxy = serve(upstream.port, SIMPLE, upgrade, &[("ca.crt", &authority.pem())]);
     assert_eq!(status(&proxy, "product-service"), (200, "HTTP/2.0 https".to_owned()));
     assert_eq!(upstream.seen()[0].protocol.as_deref(), Some(&b"h2"[..]));
+}
+
+#[test]
+fn each_protocol_of_the_clients_is_agreed_on_in_a_handshake_of_its_own() {
+    let authority = Authority::new();
+    let upstream = Upstream::start(&authority.issue(&["a.example"]), None);
+    let client = ", connectionPool: {http: {useClientProtocol: true}}";
+    let proxy = serve(upstream.port, SIMPLE, client, &[("ca.crt", &authority.pem())]);
+    assert_eq!(status(&proxy, "product-service"), (200, "HTTP/1.1 none".to_owned()));
+    let over_http2 = h2::run(async {
+        let mut connection = h2::connect(proxy.listen).await;
+        let answer = connection.send_request(h2::request("GET", "/", h2::empty())).await.unwrap();
+        h2::body(answer).await.unwrap()
+    });
+    assert_eq!(over_http2, "HTTP/2.0 https");
+    let protocols: Vec<_> = upstream.seen().into_iter().map(|handshake| handshake.protocol.unwrap()).collect();
+    assert_eq!(protocols, [b"http/1.1".to_vec(), b"h2".to_vec()]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use super::report::{Report, unsupported};
 use crate::config::place::Place;
 use crate::config::resource::Resources;
-use crate::config::resource::destination_rule::{HttpPool, TrafficPolicy};
+use crate::config::resource::destination_rule::TrafficPolicy;
 use crate::config::resource::gateway::Gateway;
 
 /// A field by its name, and where it stands if it is there and asks for anything.
@@ -15,11 +15,6 @@ const POLICY: &[Pending<TrafficPolicy>] = &[
     ("`tunnel`", |policy| policy.tunnel.as_ref().map(|tunnel| tunnel.place)),
     ("`proxyProtocol`", |policy| policy.proxy_protocol.as_ref().map(|version| version.place)),
 ];
-
-/// What of `connectionPool.http`.
-const HTTP: &[Pending<HttpPool>] = &[("`useClientProtocol`", |http| {
-    http.use_client_protocol.as_ref().filter(|client| client.value).map(|client| client.place)
-})];
 
 /// What of a Gateway.
 const GATEWAY: &[Pending<Gateway>] = &[("a server on a Unix socket", |gateway| {
@@ -41,21 +36,10 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
         let subsets = resource.spec.subsets.iter().filter_map(|subset| subset.traffic_policy.as_ref());
         for policy in resource.spec.traffic_policy.iter().chain(subsets) {
             refuse(report, POLICY, policy);
-            blocks(report, policy);
         }
     }
     for gateway in &resources.gateways {
         refuse(report, GATEWAY, &gateway.spec);
-    }
-}
-
-/// The blocks of a policy and of its port entries.
-fn blocks(report: &mut Report, policy: &TrafficPolicy) {
-    let ports = policy.port_level_settings.iter().flatten().map(|port| &port.connection_pool);
-    for pool in [&policy.connection_pool].into_iter().chain(ports) {
-        if let Some(http) = pool.as_ref().and_then(|pool| pool.http.as_ref()) {
-            refuse(report, HTTP, http);
-        }
     }
 }
 
