@@ -1,10 +1,7 @@
 //! `useClientProtocol`: endpoints are spoken to as the client speaks.
 
 use std::convert::Infallible;
-use std::net::Ipv4Addr;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -13,7 +10,6 @@ use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
 
 use super::support::config::Config;
 use super::support::proxy::Proxy;
@@ -30,26 +26,17 @@ struct Upstream {
 
 impl Upstream {
     fn start() -> Self {
-        let (tell, told) = channel();
         let seen = Arc::<Mutex<Vec<(usize, String)>>>::default();
         let kept = Arc::clone(&seen);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-                tell.send(listener.local_addr().unwrap().port()).unwrap();
-                for number in 0.. {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let kept = Arc::clone(&kept);
-                    tokio::spawn(async move {
-                        let server = auto::Builder::new(TokioExecutor::new());
-                        let service = service_fn(move |request| answer(request, number, Arc::clone(&kept)));
-                        let _ = server.serve_connection(TokioIo::new(stream), service).await;
-                    });
-                }
-            });
+        let port = h2::accepting(move |stream, number| {
+            let kept = Arc::clone(&kept);
+            async move {
+                let service = service_fn(move |request| answer(request, number, Arc::clone(&kept)));
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service).await;
+            }
         });
-        Self { port: told.recv().unwrap(), seen }
+        Self { port, seen }
     }
 
     fn seen(&self) -> Vec<(usize, String)> {
