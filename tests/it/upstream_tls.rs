@@ -2,10 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::net::Ipv4Addr;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,7 +16,6 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::support::config::Config;
@@ -60,31 +56,22 @@ impl Upstream {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let seen = Arc::<Mutex<Vec<Handshake>>>::default();
         let kept = Arc::clone(&seen);
-        let (tell, told) = channel();
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-                tell.send(listener.local_addr().unwrap().port()).unwrap();
-                let acceptor = TlsAcceptor::from(Arc::new(config));
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (acceptor, kept) = (acceptor.clone(), Arc::clone(&kept));
-                    tokio::spawn(async move {
-                        let Ok(stream) = acceptor.accept(stream).await else { return };
-                        let session = stream.get_ref().1;
-                        kept.lock().unwrap_or_else(PoisonError::into_inner).push(Handshake {
-                            name: session.server_name().map(str::to_owned),
-                            protocol: session.alpn_protocol().map(<[u8]>::to_vec),
-                            shown: session.peer_certificates().is_some(),
-                        });
-                        let server = auto::Builder::new(TokioExecutor::new());
-                        let _ = server.serve_connection(TokioIo::new(stream), service_fn(greet)).await;
-                    });
-                }
-            });
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let port = h2::accepting(move |stream, _| {
+            let (acceptor, kept) = (acceptor.clone(), Arc::clone(&kept));
+            async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let session = stream.get_ref().1;
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(Handshake {
+                    name: session.server_name().map(str::to_owned),
+                    protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+                    shown: session.peer_certificates().is_some(),
+                });
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service_fn(greet)).await;
+            }
         });
-        Self { port: told.recv().unwrap(), seen }
+        Self { port, seen }
     }
 
     fn seen(&self) -> Vec<Handshake> {
