@@ -18,7 +18,6 @@ mod l4_route;
 mod load_balancer;
 mod mirror;
 mod outlier;
-mod pending;
 mod reachability;
 mod references;
 mod remedies;
@@ -71,6 +70,5 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         delegates::check(&mut report, resources);
         outlier::check(&mut report, resources, settings);
     }
-    pending::check(&mut report, resources);
     report.sorted()
 }
