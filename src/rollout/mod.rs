@@ -8,12 +8,13 @@ mod input;
 mod machine;
 mod plan;
 mod seconds;
+pub mod simulate;
 mod watermark;
 
 pub use input::{Arm, Bad, Count, Gate, GateState, Interval, Test, Totals};
 pub use machine::{
-    ArmNumbers, ArmView, Numbers, Phase, Reason, Refused, Rollout, State, StepState, StepView, TestNumbers, TestView,
-    Transition, Verb, View,
+    ArmNumbers, ArmView, Numbers, Phase, Reason, Refused, Rollout, State, StepState, StepView, Tally, TestNumbers,
+    TestView, Transition, Verb, View, Window,
 };
 pub use plan::{Analysis, InvalidPlan, Mode, OnFileChange, OnInconclusive, Plan, Step};
 pub use watermark::{LONGEST_WAIT, Watermark};

@@ -134,6 +134,12 @@ impl Guard {
         self.starts.push(Start { since: at, ln_stake, before: self.requests, bad: 0 });
     }
 
+    /// p_f.
+    #[must_use]
+    pub fn floor(&self) -> f64 {
+        self.floor.share()
+    }
+
     /// When the newest start was. Events of older requests are no business of its.
     pub(super) fn newest(&self) -> Duration {
         self.starts.last().map_or(Duration::ZERO, |start| start.since)

@@ -79,6 +79,12 @@ impl Engine {
         self.is_alone
     }
 
+    /// p_f of the guard that is in force.
+    #[must_use]
+    pub fn floor(&self) -> f64 {
+        self.alone.as_ref().filter(|_| self.is_alone).unwrap_or(&self.guard).floor()
+    }
+
     /// ln E of "worse than stable".
     #[must_use]
     pub fn ln_ratio(&self) -> f64 {

@@ -116,8 +116,7 @@ impl Evidence {
         }
     }
 
-    /// A step begins: keys may err anew, and the guard may be alone. Its floor then is never below what stable itself was seen
-    /// to be (`stable_share`, times the tolerance): a canary is not sent back for being as bad as what it replaces.
+    /// A step begins: keys may err anew, and the guard may be alone, with this floor.
     pub fn step(&mut self, is_alone: bool, floor: f64, at: Duration) {
         self.keys.clear();
         self.engine.alone(is_alone, floor, at, self.requests);
