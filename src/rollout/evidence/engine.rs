@@ -108,7 +108,8 @@ impl Engine {
     }
 
     /// The same, if it may be above this; the guard, which costs more, is not asked otherwise.
-    pub(super) fn ln_e_above(&self, bound: f64) -> Option<f64> {
+    #[must_use]
+    pub fn ln_e_above(&self, bound: f64) -> Option<f64> {
         if !self.is_alone && self.ln_ratio() <= bound {
             return None;
         }

@@ -7,8 +7,10 @@ use crate::rollout::evidence::Evidence;
 use crate::rollout::input::{Gate, GateState, Test};
 use crate::rollout::plan::OnInconclusive;
 
-/// A release does not advance while p is below this.
-const LEAST_P: f64 = 0.2;
+/// A release does not advance while the evidence against the canary is above this, ln 5: p below 0.2. It is the evidence of
+/// the moment that counts, not the p of the whole release, which never rises again and would hold 1 in 100 healthy releases
+/// for ever.
+const LN_SUSPICIOUS: f64 = 1.609_437_912_434_1;
 
 /// Something that a step still needs.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,7 +21,7 @@ pub(super) enum Missing {
     Time(Duration),
     /// Finished canary requests: these of those.
     Requests(u64, u64),
-    /// p is below [`LEAST_P`].
+    /// ln E is above [`LN_SUSPICIOUS`].
     Suspicion(Test, f64),
     /// The window does not show yet that the canary is good enough.
     Acceptance(Test),
@@ -34,14 +36,10 @@ pub(super) enum Missing {
 impl Missing {
     /// Whether `onInconclusive: advance` may pass over it: too little evidence, not a known obstacle.
     fn is_doubt(&self) -> bool {
-        match self {
-            Self::Requests(have, _) => *have > 0,
-            Self::Suspicion(..) | Self::Acceptance(_) => true,
-            _ => false,
-        }
+        matches!(self, Self::Requests(..) | Self::Suspicion(..) | Self::Acceptance(_))
     }
 
-    /// Whether `onInconclusive: rollback` is meant for it. What is not the canary's doing, or no data at all, is not.
+    /// Whether `onInconclusive: rollback` is meant for it. What is not the canary's doing is not.
     fn is_failure_to_convince(&self) -> bool {
         self.is_doubt() || matches!(self, Self::Gate(gate) if gate.state == GateState::Outside)
     }
@@ -106,7 +104,8 @@ impl Rollout {
         let window = self.windows.last()?;
         let analysis = &self.plan.analysis;
         let is_due = self.elapsed >= window.entered + window.paused + analysis.max_step_duration;
-        if !is_due || missing.is_empty() {
+        // No data is no failure to convince.
+        if !is_due || missing.is_empty() || window.canary.finished == 0 {
             return None;
         }
         match analysis.on_inconclusive {
@@ -157,8 +156,8 @@ impl Rollout {
         let test = evidence.test();
         if self.both_fail(evidence) {
             Some(Missing::BothFail(test))
-        } else if evidence.p() < LEAST_P {
-            Some(Missing::Suspicion(test, evidence.p()))
+        } else if let Some(ln_e) = evidence.engine().ln_e_above(LN_SUSPICIOUS) {
+            Some(Missing::Suspicion(test, ln_e))
         } else if !self.is_acceptable(test) {
             Some(Missing::Acceptance(test))
         } else {

@@ -238,8 +238,8 @@ impl Rollout {
             Missing::Requests(have, wanted) => {
                 format!("{have} of {wanted} canary requests{}", at_rate(wanted - have, rate))
             }
-            Missing::Suspicion(test, p) => {
-                format!("{v2} looks worse by its {} than chance would have it (p = {p:.2})", self.bad_ones(*test))
+            Missing::Suspicion(test, ln_e) => {
+                format!("{v2} may be worse by its {}: evidence {}, 5:1 at most", self.bad_ones(*test), odds(*ln_e))
             }
             Missing::Acceptance(test) => self.wait_for_acceptance(*test, rate),
             Missing::BothFail(test) => {
