@@ -7,6 +7,7 @@ pub mod evidence;
 mod input;
 mod machine;
 mod plan;
+pub mod report;
 mod seconds;
 pub mod simulate;
 mod watermark;

@@ -7,7 +7,7 @@ mod tests;
 mod verbs;
 mod view;
 mod window;
-mod words;
+pub(super) mod words;
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub use window::{Tally, Window};
 /// Moves that are remembered.
 const MOST_HISTORY: usize = 256;
 /// The share of slow requests that is still good enough: "p99 above τ" is "more than 1 % slower than τ".
-const SLOW_FLOOR: f64 = 0.01;
+pub(super) const SLOW_FLOOR: f64 = 0.01;
 
 /// One release: its plan, where it stands, and all the evidence so far. Serialised, it is what a restart needs.
 ///

@@ -43,7 +43,8 @@ pub(in crate::rollout) fn interval(interval: Interval) -> String {
     interval.up_to.map_or_else(|| format!("above {above} ms"), |up_to| format!("({above}, {}] ms", millis(up_to)))
 }
 
-fn millis(duration: Duration) -> String {
+/// Milliseconds without needless digits.
+pub(in crate::rollout) fn millis(duration: Duration) -> String {
     let text = format!("{:.3}", duration.as_secs_f64() * 1e3);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
