@@ -4,6 +4,7 @@
 //! answers with [`Transition`]s. [`Watermark`] puts bad events in order before they arrive here. Nothing here knows of a wall clock, a file, or the proxy.
 
 pub mod evidence;
+pub mod forecast;
 mod input;
 mod machine;
 mod plan;

@@ -30,13 +30,13 @@ impl Engine {
         Self { ratio: Ratio::new(tolerance), guard, alone: None, is_alone: false }
     }
 
-    /// One bad event.
-    pub fn bad(&mut self, arm: Arm, share: f64, at: Duration) {
-        self.ratio.bad(arm, share);
+    /// Bad events whose requests were routed at this time.
+    pub fn bad(&mut self, arm: Arm, share: f64, at: Duration, count: u64) {
+        self.ratio.bad(arm, share, count);
         if arm == Arm::Canary {
-            self.guard.bad(at);
+            self.guard.bad(at, count);
             if let Some(guard) = &mut self.alone {
-                guard.bad(at);
+                guard.bad(at, count);
             }
         }
     }

@@ -96,7 +96,7 @@ impl Evidence {
         self.bad_since_restart += 1;
         let late = bad.arm == Arm::Canary && bad.at < self.engine.newest();
         self.tape.bad(bad, late);
-        self.engine.bad(bad.arm, bad.share, bad.at);
+        self.engine.bad(bad.arm, bad.share, bad.at, 1);
         if let Some(higher) = self.engine.ln_e_above(self.peak) {
             self.peak = higher;
         }

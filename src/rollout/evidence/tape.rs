@@ -191,8 +191,8 @@ fn play(engine: &mut Engine, entry: &Entry) {
     match *entry {
         Entry::Bad { share, stable, canary, late, .. } => {
             let at = late.unwrap_or(engine.newest());
-            (0..stable).for_each(|_| engine.bad(Arm::Stable, share, at));
-            (0..canary).for_each(|_| engine.bad(Arm::Canary, share, at));
+            engine.bad(Arm::Stable, share, at, stable);
+            engine.bad(Arm::Canary, share, at, canary);
         }
         Entry::Restart { at, requests, ratio } => {
             engine.requests(requests);

@@ -167,7 +167,10 @@ fn without_traffic_it_holds_and_neither_passes_nor_fails() {
         let waits = drive.rollout.waits(drive.now, 0.0);
         assert!(waits.starts_with("held: 0 of 300 canary requests"), "{waits}");
     }
+    // Not even where nothing is asked for and stable itself is no better than none.
     let mut drive = Drive::counting(|plan| plan.steps.iter_mut().for_each(|step| step.min_requests = 0));
+    drive.good(990, 0);
+    drive.fail(Arm::Stable, 9);
     drive.pass(10_000);
     assert_eq!(drive.rollout.state(), State::Running { step: 0, phase: Phase::Held });
 }
@@ -302,6 +305,26 @@ fn every_gate_has_to_be_inside() {
     assert_eq!(drive.rollout.waits(drive.now, 0.0), "held: gate `memory` is out of bounds at 7.5 (at most 5)");
     drive.rollout.gates(vec![gate(GateState::Inside, Some(3.0))]);
     assert_eq!(reasons(&drive.pass(1)), [Reason::Passed]);
+}
+
+#[test]
+fn fresh_suspicion_holds_until_it_is_dispelled() {
+    let mut drive = Drive::counting(|plan| plan.steps[0].min_duration = seconds(130));
+    drive.good(30_000, 3_000);
+    drive.pass(65);
+    assert_eq!(drive.fail(Arm::Canary, 4), []);
+    drive.pass(65);
+    let waits = drive.rollout.waits(drive.now, 0.0);
+    assert!(
+        waits.starts_with("held: v2 may be worse by its failures: evidence ") && waits.ends_with(":1, 5:1 at most"),
+        "{waits}"
+    );
+    let p = drive.rollout.view(drive.now, 0.0).tests[0].p;
+    assert!(p > 0.01 && p < 0.2, "{p}");
+    drive.good(3_000, 1_000);
+    assert_eq!(reasons(&drive.pass(1)), [Reason::Passed]);
+    let later = drive.rollout.view(drive.now, 0.0).tests[0].p;
+    assert!((later - p).abs() < 1e-12, "p never rises again: {p} {later}");
 }
 
 #[test]

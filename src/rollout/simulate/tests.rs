@@ -93,6 +93,13 @@ fn false_rollbacks_keep_to_the_level_over_the_whole_release() {
     assert!(summary.rolled_back > 0, "a test that never errs at all is not this one");
 }
 
+/// Thirty times worse than stable, and yet too good to be sent back: 0.3 % where 1 % is allowed.
+#[test]
+fn below_the_floor_nothing_is_rolled_back() {
+    let summary = Summary::of(&releases(&plan(|_| ()), &traffic(200.0, answers(0.0001), answers(0.003)), 10));
+    assert_eq!((summary.rolled_back, summary.promoted), (0, 10));
+}
+
 #[test]
 fn a_slower_canary_is_found() {
     let slow = Behaviour {
