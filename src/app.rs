@@ -10,6 +10,7 @@ mod serve;
 mod tls;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// Whether to start without a valid configuration.
     pub wait_for_config: bool,
+    /// Where the states of releases outlive the process.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// The cores that this process may use.

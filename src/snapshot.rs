@@ -3,6 +3,7 @@
 
 mod clusters;
 mod policy;
+mod release;
 mod tls;
 
 use std::collections::HashMap;
@@ -15,10 +16,11 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::settings::Settings;
-use crate::routing::{self, Action, RouteTable, Rule};
-use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
+use crate::routing::{self, Action, Entry, RouteTable, Rule, Target};
+use crate::telemetry::{ActiveRoute, DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
 use crate::upstream::{Budget, Cluster, Registry};
 use clusters::{Clusters, Known};
+pub use release::{Exposed, Overlay};
 
 /// Where a weight points.
 #[derive(Clone, Debug)]
@@ -38,8 +40,15 @@ pub struct Destination {
 pub struct Snapshot {
     /// Counts the configurations of this process, from 1.
     pub generation: u64,
-    /// The decision.
-    pub routes: RouteTable<Destination>,
+    compiled: Arc<Compiled>,
+    /// What releases put over rules; usually nothing.
+    exposed: Box<[Exposed]>,
+}
+
+/// What was compiled from one configuration.
+#[derive(Debug)]
+struct Compiled {
+    routes: RouteTable<Destination>,
     answers: Vec<Option<Arc<RouteMetrics>>>,
     clusters: Vec<Arc<Cluster>>,
     versions: Vec<Arc<DestinationMetrics>>,
@@ -47,22 +56,68 @@ pub struct Snapshot {
     _alive: SnapshotToken,
 }
 
+/// One destination of one rule, with its share of the rule's requests, 0 to 1; a mirror has 0, because clients get nothing of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Placed<'s> {
+    /// Where.
+    pub to: &'s Destination,
+    /// What the configuration gives it.
+    pub declared: f64,
+    /// What it gets.
+    pub effective: f64,
+}
+
 impl Snapshot {
+    /// The decision.
+    pub fn routes(&self) -> &RouteTable<Destination> {
+        &self.compiled.routes
+    }
+
+    /// What a release has put over a rule of this snapshot.
+    #[inline]
+    pub fn exposed(&self, rule: &Rule<Destination>) -> Option<&Exposed> {
+        self.exposed.iter().find(|exposed| exposed.number() == rule.number)
+    }
+
+    /// The destinations of the rule with this number in a VirtualService; none if it is not there or does not forward.
+    pub fn split(
+        &self,
+        namespace: &str,
+        virtual_service: &str,
+        number: usize,
+    ) -> Option<&[Entry<Target<Destination>>]> {
+        let mut rules = self.compiled.routes.rules().map(|(_, rule)| rule);
+        let rule = rules
+            .find(|rule| rule.origin.as_ref().is_some_and(|origin| origin.is(namespace, virtual_service, number)))?;
+        match &rule.action {
+            Action::Forward(split) => Some(split.entries()),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    /// The same configuration with these overlays instead of those it has. Takes no longer than looking at each rule once.
+    #[must_use]
+    pub fn with_overlays(&self, overlays: &[Overlay]) -> Self {
+        let compiled = Arc::clone(&self.compiled);
+        let exposed = Exposed::all(overlays, &compiled.routes);
+        Self { generation: self.generation, compiled, exposed }
+    }
+
     /// Every cluster, once.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
-        &self.clusters
+        &self.compiled.clusters
     }
 
     /// The counters of what a rule of this snapshot answers by itself; `None` for one that only forwards.
     pub fn answering(&self, rule: &Rule<Destination>) -> Option<&Arc<RouteMetrics>> {
-        self.answers.get(rule.number)?.as_ref()
+        self.compiled.answers.get(rule.number)?.as_ref()
     }
 
     /// Counts connections and looks at endpoints, for the gauges that are about to be shown.
     pub fn show_connections(&self, metrics: &Metrics) {
         let mut counts: HashMap<(&str, &str), (usize, usize)> = HashMap::new();
         let mut gauges = Vec::new();
-        for (cluster, version) in self.clusters.iter().zip(&self.versions) {
+        for (cluster, version) in self.compiled.clusters.iter().zip(&self.compiled.versions) {
             let (active, idle) = counts.entry((version.app(), version.version())).or_default();
             for endpoint in cluster.endpoints().endpoints() {
                 *active += endpoint.active() as usize;
@@ -73,20 +128,35 @@ impl Snapshot {
             }
             version.set_connections(*active, *idle);
         }
-        *self.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
+        *self.compiled.endpoints.lock().unwrap_or_else(PoisonError::into_inner) = gauges;
     }
 
-    /// Every destination with its share, for each rule that forwards; mirrors with 0, because clients get nothing from them.
-    pub fn destinations(&self) -> impl Iterator<Item = (&Destination, f64)> {
-        self.routes.rules().flat_map(|(_, rule)| {
+    /// Every destination with its share, for each rule that forwards.
+    pub fn destinations(&self) -> impl Iterator<Item = Placed<'_>> {
+        self.compiled.routes.rules().flat_map(|(_, rule)| {
+            let exposed = self.exposed(rule);
             let entries = match &rule.action {
                 Action::Forward(split) => split.entries(),
                 Action::Redirect(_) | Action::Respond(_) => &[],
             };
-            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors).map(|mirror| (&mirror.to, 0.0));
-            entries.iter().map(|entry| (&entry.value.to, entry.share)).chain(mirrors)
+            let entries = entries.iter().enumerate().map(move |(index, entry)| {
+                let effective = exposed.and_then(|exposed| exposed.share(index)).unwrap_or(entry.share);
+                Placed { to: &entry.value.to, declared: entry.share, effective }
+            });
+            let mirrors = rule.filters.iter().flat_map(|filters| &filters.mirrors);
+            entries.chain(mirrors.map(|mirror| Placed { to: &mirror.to, declared: 0.0, effective: 0.0 }))
         })
     }
+}
+
+/// Every pair of rule and destination, with its shares: what [`Metrics::activate`] wants to know.
+pub fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
+    let active = |Placed { to, declared, effective }: Placed<'_>| ActiveRoute {
+        metrics: Arc::clone(&to.metrics),
+        declared,
+        effective,
+    };
+    snapshot.destinations().map(active).collect()
 }
 
 /// The configuration in force, for everybody.
@@ -99,7 +169,7 @@ impl Snapshots {
         Self(ArcSwap::from_pointee(first))
     }
 
-    /// Puts the next generation in force: every request that begins after this sees it.
+    /// Puts a snapshot in force: every request that begins after this sees it.
     pub fn publish(&self, next: Snapshot) {
         self.0.store(Arc::new(next));
     }
@@ -146,7 +216,8 @@ impl Builder {
         let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
         let (clusters, versions) = clusters.known()?.map(version).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
-        Ok(Snapshot { generation, routes, answers, clusters, versions, endpoints, _alive })
+        let compiled = Arc::new(Compiled { routes, answers, clusters, versions, endpoints, _alive });
+        Ok(Snapshot { generation, compiled, exposed: Box::default() })
     }
 
     /// The counters of every rule that may answer by itself, at the rule's number.

@@ -83,6 +83,10 @@ pub struct Run {
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     drain_timeout: Duration,
 
+    /// Keep the state of releases here, so that one that is on its way goes on after a restart [default: not kept]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+
     /// Start although the configuration is invalid or missing, and serve once it is valid
     #[arg(long)]
     wait_for_config: bool,
@@ -172,6 +176,7 @@ impl Run {
             },
             drain_timeout: self.drain_timeout,
             wait_for_config: self.wait_for_config,
+            state_dir: self.state_dir,
         })
     }
 }

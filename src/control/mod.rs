@@ -4,6 +4,7 @@
 mod changes;
 pub mod file_watch;
 pub mod publisher;
+pub mod rollout;
 pub mod status;
 
 pub use file_watch::{FileWatch, Pace};

@@ -132,7 +132,7 @@ impl<'r> Attempts<'r> {
         if !self.record.attempting {
             return;
         }
-        self.count(AttemptResult::Failed(failure.flag()));
+        self.count(AttemptResult::Failed(failure.flag()), None);
         if let (Failure::Timeout | Failure::Stalled, Some(lease)) = (failure, self.lease.take()) {
             lease.report(|| Outcome::TimedOut);
         }
@@ -160,7 +160,12 @@ impl<'r> Attempts<'r> {
                 .await
             };
             let tried = Try { connection, reused, spare, started };
-            match self.judge(outcome, tried) {
+            let step = self.judge(outcome, tried);
+            match step {
+                Step::Again(..) => self.record.take_back(),
+                _ => self.record.settle(),
+            }
+            match step {
                 Step::Answered(answer) => return Ok(answer),
                 Step::Again(same_parts, same_body) => (parts, body) = (same_parts, same_body),
                 Step::Later(later) => (parts, body) = Box::pin(self.wait(later)).await,
@@ -178,7 +183,7 @@ impl<'r> Attempts<'r> {
             let lease = match cluster.pick(draw, self.tried()) {
                 Ok(lease) => &*self.lease.insert(lease),
                 Err(none) => {
-                    self.count(AttemptResult::Failed(Failure::from(none).flag()));
+                    self.count(AttemptResult::Failed(Failure::from(none).flag()), None);
                     return Err(none.into());
                 }
             };
@@ -196,7 +201,8 @@ impl<'r> Attempts<'r> {
         let hopeless = !error.blames_endpoint();
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
-        self.count(AttemptResult::Failed(failure.flag()));
+        self.count(AttemptResult::Failed(failure.flag()), None);
+        self.record.settle();
         if hopeless || !self.rules.repeats_unconnected() || !self.take_retry() {
             return Err(failure);
         }
@@ -230,12 +236,13 @@ impl<'r> Attempts<'r> {
         match outcome {
             Some(Ok(mut response)) => {
                 if !headers::settle_framing(response.headers_mut()) {
-                    self.count(AttemptResult::Failed(Failure::Protocol.flag()));
+                    self.count(AttemptResult::Failed(Failure::Protocol.flag()), None);
                     return Step::Failed(Failure::Protocol);
                 }
                 let metrics = self.destination.metrics.destination();
-                metrics.upstream_duration(self.worker.shard(), started.elapsed());
-                self.count(AttemptResult::Status(response.status().as_u16()));
+                let latency = started.elapsed();
+                metrics.upstream_duration(self.worker.shard(), latency);
+                self.count(AttemptResult::Status(response.status().as_u16()), Some(latency));
                 lease.report(|| Outcome::of_answer(response.status(), response.headers()));
                 let connection = self.destination.cluster.keep(connection);
                 self.answered(Box::new(Answer { response, lease, connection }), spare)
@@ -243,7 +250,7 @@ impl<'r> Attempts<'r> {
             Some(Err(mut error)) => {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
-                self.count(AttemptResult::Failed(failure.flag()));
+                self.count(AttemptResult::Failed(failure.flag()), None);
                 if !reused || connection.may_refuse() {
                     // A kept-alive connection that was just closed says nothing about the endpoint.
                     lease.report(|| Outcome::Failed);
@@ -255,7 +262,7 @@ impl<'r> Attempts<'r> {
                 }
             }
             None => {
-                self.count(AttemptResult::Failed(Failure::Timeout.flag()));
+                self.count(AttemptResult::Failed(Failure::Timeout.flag()), None);
                 lease.report(|| Outcome::TimedOut);
                 self.unanswered(Failure::Timeout, &lease, spare)
             }
@@ -401,9 +408,8 @@ impl<'r> Attempts<'r> {
         self.rules.pause(self.retries(), self.worker.draw())
     }
 
-    fn count(&mut self, result: AttemptResult) {
-        self.record.attempting = false;
-        self.record.attempts += 1;
+    fn count(&mut self, result: AttemptResult, latency: Option<Duration>) {
+        self.record.tried(result, latency);
         self.destination.metrics.destination().attempt(self.worker.shard(), result);
     }
 }

@@ -169,9 +169,8 @@ impl UpstreamBody {
     }
 
     fn give_up(&mut self, flag: Flag) {
-        if let Some(Exchange { mut record, .. }) = self.exchange.take() {
-            record.flags.insert(flag);
-            record.finish(Instant::now());
+        if let Some(Exchange { record, .. }) = self.exchange.take() {
+            record.broke_off(flag);
         }
     }
 }

@@ -33,23 +33,24 @@ pub(super) struct Way<'r> {
     pub route: &'r Route<Destination>,
     /// One of its destinations.
     pub target: &'r Target<Destination>,
+    /// When the route's timeout is over.
+    pub deadline: Option<Instant>,
 }
 
 impl Client {
     /// Gets a request answered by the destination that was drawn for it.
     pub(super) async fn forward(
         &self,
-        Way { route, target }: Way<'_>,
+        Way { route, target, deadline }: Way<'_>,
         mut parts: Box<Parts>,
-        incoming: Incoming,
+        incoming: Option<Incoming>,
         record: &mut Record,
     ) -> Journey {
-        let deadline = route.rule.timeout.map(|limit| Instant::now() + limit);
         let http2 = parts.version == Version::HTTP_2;
         let wants_grpc = reply::is_grpc(&parts.headers);
         let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
         let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
-        let mut body = RequestBody::new(incoming);
+        let mut body = incoming.map_or(RequestBody::Empty, RequestBody::new);
         let wish = Wish::take(&mut parts);
         let kept = self.prepare(route, target, &mut parts, &body);
         if let Some(wish) = &wish {
@@ -86,6 +87,27 @@ impl Client {
             }
             Err(failure) => self.failed(&failure, target, (wants_grpc, kept.as_deref()), record),
         }
+    }
+
+    /// The same, but what the destination fails to answer is asked of another one: `stable`, if its budget of retries allows.
+    pub(super) async fn shielded(
+        &self,
+        way: Way<'_>,
+        stable: &Target<Destination>,
+        parts: Box<Parts>,
+        record: &mut Record,
+    ) -> Journey {
+        let spare = parts.clone();
+        let journey = self.forward(way, parts, None, record).await;
+        let Journey::Own(_) = journey else { return journey };
+        let now = Instant::now();
+        let in_time = way.deadline.is_none_or(|deadline| now < deadline);
+        let metrics = &stable.to.metrics;
+        if !in_time || record.is_given_up() || !stable.to.budget.withdraw(metrics.destination().attempts_made(), now) {
+            return journey;
+        }
+        record.shielded(metrics);
+        self.forward(Way { target: stable, ..way }, spare, None, record).await
     }
 
     /// What the client is told instead of the endpoint's answer, with the operations that the answer would have got.

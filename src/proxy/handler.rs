@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
@@ -24,7 +25,8 @@ use super::watch::ConnectionState;
 use super::worker::Worker;
 use super::{cors, fault, headers, reply};
 use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, RequestView, Rule, Split, Target};
-use crate::snapshot::{Destination, Snapshot};
+use crate::snapshot::{Destination, Exposed, Snapshot};
+use crate::telemetry::Entrant;
 
 /// What every request of one client connection has in common.
 #[derive(Debug)]
@@ -76,15 +78,8 @@ impl Client {
             Err(failure) => return Journey::failed(&failure, None, &parts.headers, record),
         };
         let view = self.worker.view();
-        let request = RequestView {
-            method: parts.method.as_str(),
-            scheme: self.scheme,
-            authority,
-            path: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
-            headers: &parts.headers,
-            port: self.port,
-        };
-        let route = match view.snapshot().routes.find(&request) {
+        // What is held across an await is copied for each request: short views of it are made where they are needed.
+        let route = match view.snapshot().routes().find(&self.seen(&parts, authority)) {
             Found::Route(route) => route,
             Found::NoHost => return Journey::failed(&Failure::NoHost, None, &parts.headers, record),
             Found::NoRule => return Journey::failed(&Failure::NoRule, None, &parts.headers, record),
@@ -102,7 +97,8 @@ impl Client {
         let mut journey = match &route.rule.action {
             Action::Redirect(redirect) => {
                 answered(record, view.snapshot(), &route.rule);
-                let location = redirect.location(&request, route.matched);
+                let authority = headers::authority(&parts).unwrap_or_default();
+                let location = redirect.location(&self.seen(&parts, authority), route.matched);
                 self.own(redirected(redirect.status, &location), &route.rule, &parts)
             }
             Action::Respond(answer) => {
@@ -111,9 +107,13 @@ impl Client {
                 self.own(response, &route.rule, &parts)
             }
             Action::Forward(split) => {
-                let (target, cookie) = self.draw(&route.rule, split, &request);
-                record.routed(&target.to.metrics);
-                let mut journey = self.forward(Way { route, target }, parts, incoming, record).await;
+                let Choice { target, stable, cookie } =
+                    self.draw(&route.rule, split, (view.snapshot(), &parts, &incoming), record);
+                let way = Way { route, target, deadline: route.rule.timeout.map(|limit| Instant::now() + limit) };
+                let mut journey = match stable {
+                    None => self.forward(way, parts, Some(incoming), record).await,
+                    Some(stable) => Box::pin(self.shielded(way, stable, parts, record)).await,
+                };
                 if let Some(cookie) = cookie {
                     journey.headers_mut().append(header::SET_COOKIE, *cookie);
                 }
@@ -126,18 +126,48 @@ impl Client {
         journey
     }
 
-    /// The destination of a request: by a random draw, or by the draw that its key stands for; then maybe with a cookie that
-    /// says so.
+    /// A request as routing sees it.
+    fn seen<'p>(&self, parts: &'p Parts, authority: &'p str) -> RequestView<'p> {
+        RequestView {
+            method: parts.method.as_str(),
+            scheme: self.scheme,
+            authority,
+            path: parts.uri.path_and_query().map_or("/", PathAndQuery::as_str),
+            headers: &parts.headers,
+            port: self.port,
+        }
+    }
+
+    /// The destination of a request: by a random draw, or by the draw that its key stands for. In a release, the request counts
+    /// there from now on.
     fn draw<'r>(
         &self,
         rule: &Rule<Destination>,
         split: &'r Split<Target<Destination>>,
-        request: &RequestView<'_>,
-    ) -> (&'r Target<Destination>, Option<Box<HeaderValue>>) {
+        (snapshot, parts, incoming): (&Snapshot, &Parts, &Incoming),
+        record: &mut Record,
+    ) -> Choice<'r> {
         let draw = self.worker.draw();
-        let Some(sticky) = &rule.sticky else { return (&split.pick(draw).value, None) };
-        let drawn = sticky.draw(request, self.peer.ip(), draw);
-        (&split.entries()[drawn.index].value, drawn.set_cookie.map(Box::new))
+        let exposed = snapshot.exposed(rule);
+        let released = exposed.and_then(Exposed::split);
+        let (index, key, cookie) = match released.map_or(rule.sticky.as_ref(), |(_, sticky)| sticky) {
+            Some(sticky) => {
+                let authority = headers::authority(parts).unwrap_or_default();
+                let drawn = sticky.draw(&self.seen(parts, authority), self.peer.ip(), draw);
+                (drawn.index, Some(drawn.point), drawn.set_cookie.map(Box::new))
+            }
+            None => (released.map_or_else(|| split.position(draw), |(split, _)| split.position(draw)), None, None),
+        };
+        let target = |index: usize| &split.entries()[index].value;
+        record.routed(&target(index).to.metrics);
+        let stable = exposed.and_then(|exposed| {
+            let empty = incoming.is_end_stream();
+            if let (Some(trial), Some(arm)) = (&exposed.trial, exposed.arm(index)) {
+                record.enter(trial, Entrant { arm, key, ages: empty });
+            }
+            exposed.shield_of(index).filter(|_| empty && parts.method.is_safe())
+        });
+        Choice { target: target(index), stable: stable.map(target), cookie }
     }
 
     /// What stands before the router, in Envoy's order: CORS, then the fault. What to add to the answer; or the answer, if the
@@ -213,6 +243,15 @@ impl Client {
     }
 }
 
+/// What was drawn for a request.
+struct Choice<'r> {
+    target: &'r Target<Destination>,
+    /// Who answers if that one does not.
+    stable: Option<&'r Target<Destination>>,
+    /// Tells the client what it was given.
+    cookie: Option<Box<HeaderValue>>,
+}
+
 /// The request counts for a rule that needs no destination.
 fn answered(record: &mut Record, snapshot: &Snapshot, rule: &Rule<Destination>) {
     if let Some(metrics) = snapshot.answering(rule) {
@@ -224,7 +263,7 @@ fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: b
     let (mut parts, body) = response.into_parts();
     record.answered(parts.status.as_u16());
     let body = if head_only {
-        let length = http_body::Body::size_hint(&body).exact().unwrap_or(0);
+        let length = body.size_hint().exact().unwrap_or(0);
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
         ResponseBody::own(Bytes::new())
     } else {

@@ -24,6 +24,7 @@ mod record;
 mod reply;
 mod retry;
 mod tls;
+mod trial;
 mod upgrade;
 mod watch;
 mod worker;

@@ -2,13 +2,15 @@
 //! the client goes away before that.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Method;
 use tokio::time::Instant;
 
+use super::trial::Part;
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
-use crate::telemetry::{Finished, Flag, Flags, RouteMetrics};
+use crate::telemetry::{AttemptResult, Entrant, Finished, Flag, Flags, RouteMetrics, Trial};
 use crate::upstream::UploadProgress;
 
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
@@ -23,6 +25,8 @@ pub(super) struct Record {
     method: Method,
     metrics: Option<Arc<RouteMetrics>>,
     upload: Option<Arc<UploadProgress>>,
+    /// Its part in a release.
+    part: Option<Box<Part>>,
     /// The status that was or will be sent.
     pub status: u16,
     /// Why it is not simply the first answer that came.
@@ -46,6 +50,7 @@ impl Record {
             method: method.clone(),
             metrics: None,
             upload: None,
+            part: None,
             status: 0,
             flags: Flags::default(),
             attempts: 0,
@@ -61,6 +66,54 @@ impl Record {
         self.metrics = Some(Arc::clone(metrics));
     }
 
+    /// The version that was drawn fails to answer: another one is asked, and the request counts for that one.
+    pub(super) fn shielded(&mut self, metrics: &Arc<RouteMetrics>) {
+        if let Some(failed) = &self.metrics {
+            failed.destination().ended(self.worker.shard());
+        }
+        self.routed(metrics);
+        self.flags = Flags::default();
+    }
+
+    /// The request takes part in a release.
+    pub(super) fn enter(&mut self, trial: &Arc<Trial>, entrant: Entrant) {
+        self.part = Some(Box::new(Part::begin(trial, self.worker.shard(), entrant)));
+    }
+
+    /// An attempt ended, with an answer after `latency` if one came.
+    pub(super) fn tried(&mut self, result: AttemptResult, latency: Option<Duration>) {
+        self.attempting = false;
+        self.attempts += 1;
+        if let Some(part) = &mut self.part {
+            part.tried(result, latency);
+        }
+    }
+
+    /// The attempt that ended says nothing about the version: it is made once more.
+    pub(super) fn take_back(&mut self) {
+        if let Some(part) = &mut self.part {
+            part.take_back();
+        }
+    }
+
+    /// The attempt that ended stands.
+    pub(super) fn settle(&mut self) {
+        if let Some(part) = &mut self.part {
+            part.tell(self.worker.shard());
+        }
+    }
+
+    /// The answer stops before its end, for the reason that the flag says.
+    pub(super) fn broke_off(mut self, flag: Flag) {
+        self.flags.insert(flag);
+        if let Some(part) = &mut self.part
+            && !matches!(flag, Flag::DC | Flag::DPE | Flag::SI)
+        {
+            part.broke_off(self.worker.shard());
+        }
+        self.finish(Instant::now());
+    }
+
     /// The request has a body.
     pub(super) fn uploading(&mut self, upload: Arc<UploadProgress>) {
         self.upload = Some(upload);
@@ -69,6 +122,11 @@ impl Record {
     /// Whether no byte of the request's body is still to come.
     pub(super) fn upload_is_finished(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.is_finished())
+    }
+
+    /// Whether nobody waits for an answer any more.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.flags.contains(Flag::DC) || self.flags.contains(Flag::SI)
     }
 
     /// Serin answers itself, with this status.
@@ -94,6 +152,9 @@ impl Record {
         }
         self.connection.request_ended(now);
         let shard = self.worker.shard();
+        if let Some(part) = self.part.take() {
+            part.end(shard);
+        }
         let finished = Finished {
             method: &self.method,
             status: self.status,

@@ -40,10 +40,15 @@ impl<T> Split<T> {
     /// multiplication and a shift, so that shares are exact to within sum / 2⁶⁴. Larger draws fall to later entries.
     #[inline]
     pub fn pick(&self, draw: u64) -> &Entry<T> {
+        &self.entries[self.position(draw)]
+    }
+
+    /// The place among all destinations of the one that [`pick`](Self::pick) gives.
+    #[inline]
+    pub fn position(&self, draw: u64) -> usize {
         let point = ((u128::from(draw) * u128::from(self.total)) >> 64) as u64;
         let last = self.entries.len() - 1;
-        let found = self.entries[..last].iter().find(|entry| point < entry.upper);
-        found.unwrap_or(&self.entries[last])
+        self.entries[..last].iter().position(|entry| point < entry.upper).unwrap_or(last)
     }
 
     /// All destinations in the order written, those with share 0 among them.

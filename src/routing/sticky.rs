@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{COOKIE, HeaderMap, HeaderName, HeaderValue};
@@ -23,6 +24,8 @@ const DIGITS: usize = 12;
 #[derive(Clone, Debug)]
 pub struct Sticky {
     key: Key,
+    /// The destinations by name, in the order of the split.
+    names: Arc<[String]>,
     places: Places,
 }
 
@@ -31,6 +34,8 @@ pub struct Sticky {
 pub struct Drawn {
     /// The number of the destination among the entries of the split.
     pub index: usize,
+    /// What it was chosen by: the same for each request of a client that is kept.
+    pub point: u64,
     /// A cookie to give to the client.
     pub set_cookie: Option<HeaderValue>,
 }
@@ -77,7 +82,14 @@ impl Sticky {
             StickyBy::Header(name) => Key::Header(HeaderName::from_bytes(name.as_bytes()).ok()?),
             StickyBy::SourceIp => Key::SourceIp,
         };
-        Some(Self { key, places: Places::new(destinations)? })
+        let places = Places::new(destinations)?;
+        Some(Self { key, names: destinations.iter().map(|(name, _)| name.clone()).collect(), places })
+    }
+
+    /// The same with other weights, in the order of the split. None if no destination has one.
+    pub fn reweighted(&self, weights: &[u64]) -> Option<Self> {
+        let destinations: Vec<_> = self.names.iter().cloned().zip(weights.iter().copied()).collect();
+        Some(Self { places: Places::new(&destinations)?, ..self.clone() })
     }
 
     /// The destination of a request from `peer`. `fresh` is a random number for a client that is not known.
@@ -88,7 +100,7 @@ impl Sticky {
             (Key::Cookie { name, max_age }, None) => point.cookie(name, *max_age, request.scheme == "https"),
             _ => None,
         };
-        Drawn { index: self.places.at(point), set_cookie }
+        Drawn { index: self.places.at(point), point: point.0, set_cookie }
     }
 
     /// The entry of the split that a client is bound to, if the request says which client it is.
@@ -314,7 +326,7 @@ mod tests {
         let cookie = first.set_cookie.unwrap().to_str().unwrap().to_owned();
         assert_eq!(cookie, "serin=0.999999999999; Path=/; Max-Age=90; HttpOnly; SameSite=Lax");
         let again = Request::get("/").header("cookie", "a=b; serin=0.999999999999").header("cookie", "serin=0.1");
-        assert_eq!(at(&split, &again, 0), Drawn { index: 1, set_cookie: None });
+        assert_eq!(at(&split, &again, 0), Drawn { index: 1, point: 999_999_999_999, set_cookie: None });
         assert_eq!(at(&[("v2", 1), ("v1", 99)], &again, 0).index, 0);
         assert_eq!(at(&[("v2", 0), ("v1", 100)], &again, 0).index, 1, "everybody is back");
     }
@@ -330,7 +342,7 @@ mod tests {
             assert!(cookie.to_str().unwrap().ends_with("; Path=/; HttpOnly; SameSite=Lax"));
             let value = cookie.to_str().unwrap().split(';').next().unwrap().to_owned();
             let second = split.draw(&Request::get("/").header("cookie", &value).view(), PEER, 0);
-            assert_eq!(second, Drawn { index: first.index, set_cookie: None });
+            assert_eq!(second, Drawn { set_cookie: None, ..first });
         }
     }
 
@@ -373,6 +385,17 @@ mod tests {
 
     fn listed(weights: &[u64]) -> Vec<(&'static str, u64)> {
         NAMES.iter().copied().zip(weights.iter().copied()).collect()
+    }
+
+    #[test]
+    fn other_weights_move_only_whom_they_must() {
+        let split = sticky(&by_cookie(None), &[("v1", 90), ("v2", 10)]);
+        let raised = split.reweighted(&[70, 30]).unwrap();
+        for step in 0..1000_u64 {
+            let point = step * (u64::MAX / 1000);
+            assert_eq!(raised.at(point), sticky(&by_cookie(None), &[("v1", 70), ("v2", 30)]).at(point));
+        }
+        assert!(split.reweighted(&[0, 0]).is_none());
     }
 
     proptest! {

@@ -4,8 +4,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use prometheus::process_collector::ProcessCollector;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::destination::{DestinationMetrics, EndpointMetrics, Latency};
@@ -17,6 +19,7 @@ use super::record::Class;
 use super::reload::ReloadMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
+use super::trial::Trial;
 
 /// The label value for requests that reach no destination (or no route).
 pub const NONE: &str = "_none";
@@ -138,6 +141,19 @@ impl Metrics {
         let gauge = Arc::new(EndpointMetrics::new());
         registry.endpoints.insert(key, (destination, Arc::downgrade(&gauge)));
         gauge
+    }
+
+    /// A step of a release in which the canary is drawn with `share`, 0 to 1; it is slow when an answer takes longer than
+    /// `slower_than`. `bell` rings when something has gone wrong.
+    #[must_use]
+    pub fn trial(&self, share: f64, slower_than: Option<Duration>, bell: Arc<Notify>) -> Arc<Trial> {
+        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), share, slower_than, bell))
+    }
+
+    /// The upper bounds of the duration buckets, in seconds; one more bucket has none.
+    #[must_use]
+    pub fn bucket_bounds(&self) -> &'static [f64] {
+        self.0.scale.bounds()
     }
 
     /// Declares what the configuration in force consists of: all of it, each time it or its weights change.

@@ -8,6 +8,7 @@
 //! This module imports nothing of Serin; the words it exposes as label values come from the configuration, from
 //! status codes and from closed enums, never from a request.
 
+pub mod access_log;
 mod destination;
 mod exposition;
 mod flag;
@@ -23,6 +24,7 @@ mod scale;
 mod shard;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use destination::{DestinationMetrics, EndpointMetrics, Latency};
 pub use flag::{Flag, Flags};
@@ -34,3 +36,4 @@ pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
 pub use route::RouteMetrics;
 pub use scale::Buckets;
 pub use shard::Worker;
+pub use trial::{Arm, Counts, Entrant, Look, Mishap, Ticket, Trial, Wrong};

@@ -1,0 +1,153 @@
+//! The releases of this process: feeds the pure core (`rollout`) with what the data plane counts, and puts its verdicts in
+//! force. One thread of its own; nothing here runs on a data-plane thread.
+
+mod begin;
+mod driver;
+mod keeper;
+mod order;
+mod release;
+mod state_file;
+mod threshold;
+
+use std::io;
+use std::path::Path;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
+
+use serde::{Deserialize, Serialize};
+
+pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder, orders};
+
+use crate::rollout::{Refused, Verb, View};
+use crate::snapshot::{Snapshot, Snapshots};
+use crate::telemetry::Metrics;
+use driver::{Ask, Driver, Means};
+use state_file::StateDir;
+
+/// A release as it is shown: its picture, and what the file says beside it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Status {
+    /// What it is doing.
+    #[serde(flatten)]
+    pub view: View,
+    /// The canary's percentage in the file.
+    pub declared_weight: u32,
+    /// The canary's percentage in force.
+    pub effective_weight: u32,
+    /// Since when, where that is not the file's (RFC 3339).
+    pub since: Option<String>,
+    /// What is wrong with keeping its state, if anything is.
+    pub trouble: Option<String>,
+    /// How many canary requests came a second lately.
+    pub canary_rate: f64,
+    /// How many stable requests came a second lately.
+    pub stable_rate: f64,
+}
+
+/// Why a verb did nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CommandError {
+    /// No Canary of the configuration in force has this name.
+    #[error("there is no release `{name}`")]
+    Unknown {
+        /// The name that was asked for.
+        name: String,
+        /// Those there are.
+        known: Vec<String>,
+    },
+    /// Not in this state.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The process is ending.
+    #[error("serin is shutting down")]
+    Ending,
+}
+
+/// What operators may ask of the releases. Closures, so that the admin port can be tested without any.
+pub struct Desk {
+    /// Every release of the configuration in force, by name.
+    pub list: Box<dyn Fn() -> Vec<Status> + Send + Sync>,
+    /// Says a verb to a release and waits for its new state.
+    pub command: Box<Command>,
+}
+
+/// Says a verb to the release of this name.
+pub type Command = dyn Fn(&str, Verb) -> Result<Status, CommandError> + Send + Sync;
+
+/// The releases of this process; clones are the same.
+#[derive(Clone, Debug)]
+pub struct Releases {
+    asks: UnboundedSender<Ask>,
+    shown: Arc<Mutex<Vec<Status>>>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl Releases {
+    /// Starts the thread that drives releases. Their states are kept in `state_dir`; without one they end with the process.
+    ///
+    /// # Errors
+    /// The folder cannot be made or written to, or there is no thread.
+    pub fn start(
+        snapshots: Arc<Snapshots>,
+        metrics: Metrics,
+        state_dir: Option<&Path>,
+    ) -> io::Result<(Self, JoinHandle<()>)> {
+        let folder = state_dir.map(StateDir::open).transpose()?;
+        let (sender, asks) = unbounded_channel();
+        let shown = Arc::default();
+        let releases = Self { asks: sender, shown: Arc::clone(&shown), snapshots: Arc::clone(&snapshots) };
+        let driver = Driver::new(Means { snapshots, metrics, folder, shown }, asks);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = thread::Builder::new().name("serin-rollout".to_owned()).spawn(move || {
+            runtime.block_on(driver.run());
+        })?;
+        Ok((releases, thread))
+    }
+
+    /// Puts a new configuration in force, under the weights of the releases that it orders. Returns when it is.
+    pub fn publish(&self, next: Snapshot, orders: Vec<Order>) {
+        let (done, wait) = sync_channel(1);
+        match self.asks.send(Ask::Publish(Box::new(next), orders, done)) {
+            // The thread is gone if it panicked, which was reported where it happened: then there are no releases any more.
+            Err(refused) => {
+                if let Ask::Publish(next, ..) = refused.0 {
+                    self.snapshots.publish(*next);
+                }
+            }
+            Ok(()) => {
+                let _ = wait.recv();
+            }
+        }
+    }
+
+    /// Every release of the configuration in force, by name, as of the last look.
+    pub fn list(&self) -> Vec<Status> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says a verb to a release; returns when what follows from it is in force and kept.
+    ///
+    /// # Errors
+    /// There is no such release, or the verb makes no sense in its state.
+    pub fn say(&self, name: &str, verb: Verb) -> Result<Status, CommandError> {
+        let (answer, wait) = sync_channel(1);
+        self.asks.send(Ask::Say(name.to_owned(), verb, answer)).map_err(|_| CommandError::Ending)?;
+        wait.recv().unwrap_or(Err(CommandError::Ending))
+    }
+
+    /// Keeps what is to be kept, and ends the thread.
+    pub fn end(&self) {
+        // It may have ended already.
+        let _ = self.asks.send(Ask::End);
+    }
+
+    /// What the admin port may ask.
+    pub fn desk(&self) -> Desk {
+        let (list, command) = (self.clone(), self.clone());
+        Desk { list: Box::new(move || list.list()), command: Box::new(move |name, verb| command.say(name, verb)) }
+    }
+}
