@@ -17,7 +17,6 @@ const MOST_REQUESTS: u64 = 1 << 40;
 
 /// One step.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Forecast {
     /// The canary's percentage.
     pub weight: u32,

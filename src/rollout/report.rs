@@ -16,7 +16,6 @@ const ROUNDING: f64 = 1e-6;
 
 /// The report of one attempt.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Report {
     /// What was asked.
     pub plan: Plan,

@@ -119,7 +119,7 @@ pub enum Verb {
     },
     /// The yes that a step with `approve` waits for. Given early, it is remembered for this step.
     Approve,
-    /// From any state: the canary goes back to 0 now.
+    /// From any state, idle too: the canary goes back to 0 now.
     Abort,
     /// After a rollback or an abort: the same version again, with fresh evidence.
     Retry,

@@ -392,7 +392,9 @@ fn verbs_said_twice_are_done_once_and_nonsense_is_refused() {
         let refused = drive.refused(verb);
         assert_eq!(refused, format!("cannot {verb}: the release has not begun; `start` it"));
     }
-    assert_eq!(drive.say(Verb::Abort), []);
+    let mut unwanted = drive.clone();
+    assert_eq!(unwanted.say(Verb::Abort)[0].sentence, "aborted shop before it began");
+    assert_eq!(unwanted.rollout.weight(), Some(0), "whatever the file declares");
     assert_eq!(drive.say(Verb::Start).len(), 1);
     for verb in [Verb::Start, Verb::Retry, Verb::Resume] {
         assert_eq!(drive.say(verb), [], "{verb}");

@@ -33,7 +33,7 @@ impl Rollout {
                 self.approved = true;
                 self.after_approval()
             }
-            (Verb::Abort, State::Running { .. } | State::Paused { .. } | State::Promoted) => {
+            (Verb::Abort, State::Idle | State::Running { .. } | State::Paused { .. } | State::Promoted) => {
                 self.unpause();
                 Some(self.go(State::Aborted, Reason::Aborted))
             }

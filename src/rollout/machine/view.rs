@@ -14,7 +14,6 @@ use super::state::{ArmNumbers, State, Transition};
 
 /// Everything that is to be seen of a release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct View {
     /// `metadata.name`.
     pub name: String,
@@ -51,7 +50,6 @@ pub struct View {
 
 /// One step of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// The canary's percentage.
     pub weight: u32,
@@ -87,7 +85,6 @@ pub enum StepState {
 
 /// One evidence bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct TestView {
     /// Which test.
     pub test: Test,
@@ -109,7 +106,6 @@ pub struct TestView {
 
 /// One version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ArmView {
     /// The subset.
     pub version: String,

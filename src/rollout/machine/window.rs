@@ -12,7 +12,6 @@ use super::state::ArmNumbers;
 
 /// One stay at one step. Returning to the step, or a restart of the process, opens another.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Window {
     /// The canary's percentage.
     pub weight: u32,
@@ -38,7 +37,6 @@ pub struct Window {
 
 /// One version in one window.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Tally {
     /// Counted requests routed.
     pub routed: u64,

@@ -72,6 +72,7 @@ impl Rollout {
             (Reason::Paused, _) => format!("paused {name} at {now} %"),
             (Reason::Resumed, _) => format!("resumed {name} at {now} %"),
             (Reason::Errors | Reason::Latency | Reason::Inconclusive, State::RolledBack) => self.why_back(moved),
+            (_, State::Aborted) if before == 0 => format!("aborted {name} before it began"),
             (_, State::Aborted) => format!("aborted {name} at {before} %: {by_hand}"),
             (Reason::FileEdited, State::Idle) => format!("{name} is over: the file's weights are in force"),
             (Reason::FileEdited, _) => format!("{name} is at {now} % now: the file was edited"),

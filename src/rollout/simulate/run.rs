@@ -20,7 +20,6 @@ const IDLE_TICK: Duration = Duration::from_secs(1);
 
 /// How one release ended.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Outcome {
     /// Where it stood at the end.
     pub state: State,

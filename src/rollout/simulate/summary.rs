@@ -10,7 +10,6 @@ use crate::rollout::machine::State;
 
 /// Of so many releases, how many ended how.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// Releases that were run.
     pub runs: u64,
@@ -30,7 +29,6 @@ pub struct Summary {
 
 /// What a number of releases took: half of them at most the median, 19 of 20 at most the p95.
 #[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Spread {
     /// Counted requests of both versions: median and p95.
     pub requests: (u64, u64),
