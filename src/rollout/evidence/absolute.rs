@@ -17,7 +17,7 @@ pub const LN_ACCEPTED: f64 = 2.995_732_273_553_991;
 /// first failures of a canary that fails every request would need one more.
 const STAKE_AT_FIRST: f64 = 0.8;
 /// Starts that are followed at the same time.
-const MOST_STARTS: usize = 16;
+const MOST_STARTS: usize = 8;
 
 /// A share of bad requests that is still good enough, with what the test against it needs again and again.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ pub fn ln_acceptance(bad: u64, requests: u64, max_share: f64) -> f64 {
 
 /// The guard over a release: mixed over the moments at which the breakage may have begun, so that a long clean record is no debt.
 ///
-/// E = ⅘·E₁ + ⅕·Σ E_s/(s(s−1)) over the later starts s, and what is not yet laid counts 1. At most 16 starts are followed: the
+/// E = ⅘·E₁ + ⅕·Σ E_s/(s(s−1)) over the later starts s, and what is not yet laid counts 1. At most 8 starts are followed: the
 /// weakest hands its capital to the next one, which keeps the sum a supermartingale.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
@@ -109,9 +109,9 @@ impl Guard {
         Self { floor, requests, starts: vec![first], started: 1 }
     }
 
-    /// One bad event of the canary, by the routing time of its request.
-    pub fn bad(&mut self, at: Duration) {
-        self.starts.iter_mut().filter(|start| start.since <= at).for_each(|start| start.bad += 1);
+    /// Bad events of the canary, whose requests were routed at this time.
+    pub fn bad(&mut self, at: Duration, count: u64) {
+        self.starts.iter_mut().filter(|start| start.since <= at).for_each(|start| start.bad += count);
     }
 
     /// The counted requests routed to the canary by now.
@@ -132,6 +132,12 @@ impl Guard {
             }
         }
         self.starts.push(Start { since: at, ln_stake, before: self.requests, bad: 0 });
+    }
+
+    /// p_f.
+    #[must_use]
+    pub fn floor(&self) -> f64 {
+        self.floor.share()
     }
 
     /// When the newest start was. Events of older requests are no business of its.

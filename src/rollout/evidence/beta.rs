@@ -29,11 +29,6 @@ fn ln_beta_against(a: f64, b: f64, ln_p: f64, ln_q: f64) -> f64 {
         - stirling_rest(sum)
 }
 
-/// ln B(a, b) for a, b > 0.
-pub(super) fn ln_beta(a: f64, b: f64) -> f64 {
-    ln_beta_against(a, b, 0.0, 0.0)
-}
-
 /// The continued fraction of the incomplete beta function (DLMF 8.17.22) by Lentz' method: I_x(a, b) is
 /// x^a·(1−x)^b / (a·B(a, b)) times this. Converges in about √max(a, b) rounds for x < (a+1)/(a+b+2).
 fn fraction(a: f64, b: f64, x: f64) -> f64 {
@@ -111,6 +106,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn ln_beta(a: f64, b: f64) -> f64 {
+        ln_beta_against(a, b, 0.0, 0.0)
+    }
 
     #[track_caller]
     fn close(got: f64, wanted: f64, within: f64) {

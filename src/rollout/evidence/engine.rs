@@ -30,13 +30,13 @@ impl Engine {
         Self { ratio: Ratio::new(tolerance), guard, alone: None, is_alone: false }
     }
 
-    /// One bad event.
-    pub fn bad(&mut self, arm: Arm, share: f64, at: Duration) {
-        self.ratio.bad(arm, share);
+    /// Bad events whose requests were routed at this time.
+    pub fn bad(&mut self, arm: Arm, share: f64, at: Duration, count: u64) {
+        self.ratio.bad(arm, share, count);
         if arm == Arm::Canary {
-            self.guard.bad(at);
+            self.guard.bad(at, count);
             if let Some(guard) = &mut self.alone {
-                guard.bad(at);
+                guard.bad(at, count);
             }
         }
     }
@@ -79,6 +79,12 @@ impl Engine {
         self.is_alone
     }
 
+    /// p_f of the guard that is in force.
+    #[must_use]
+    pub fn floor(&self) -> f64 {
+        self.alone.as_ref().filter(|_| self.is_alone).unwrap_or(&self.guard).floor()
+    }
+
     /// ln E of "worse than stable".
     #[must_use]
     pub fn ln_ratio(&self) -> f64 {
@@ -102,7 +108,8 @@ impl Engine {
     }
 
     /// The same, if it may be above this; the guard, which costs more, is not asked otherwise.
-    pub(super) fn ln_e_above(&self, bound: f64) -> Option<f64> {
+    #[must_use]
+    pub fn ln_e_above(&self, bound: f64) -> Option<f64> {
         if !self.is_alone && self.ln_ratio() <= bound {
             return None;
         }

@@ -27,7 +27,7 @@ pub use engine::Engine;
 pub use keys::Keys;
 pub use quantile::{CONFIDENCE, FEWEST_FOR_P99, p99, proportion, slower_than};
 pub use ratio::{GRID, Ratio};
-pub use tape::{Entry, Replayed, Tape};
+pub use tape::{Entry, Replayed, Tape, WhatIf};
 
 /// Bad events between two starts of the mixture.
 const RESTART_EVENTS: u64 = 20;
@@ -95,8 +95,8 @@ impl Evidence {
         self.shares = Some((low.min(bad.share), high.max(bad.share)));
         self.bad_since_restart += 1;
         let late = bad.arm == Arm::Canary && bad.at < self.engine.newest();
-        self.tape.bad(bad.arm, bad.share, late.then_some(bad.at));
-        self.engine.bad(bad.arm, bad.share, bad.at);
+        self.tape.bad(bad, late);
+        self.engine.bad(bad.arm, bad.share, bad.at, 1);
         if let Some(higher) = self.engine.ln_e_above(self.peak) {
             self.peak = higher;
         }
@@ -116,8 +116,7 @@ impl Evidence {
         }
     }
 
-    /// A step begins: keys may err anew, and the guard may be alone. Its floor then is never below what stable itself was seen
-    /// to be (`stable_share`, times the tolerance): a canary is not sent back for being as bad as what it replaces.
+    /// A step begins: keys may err anew, and the guard may be alone, with this floor.
     pub fn step(&mut self, is_alone: bool, floor: f64, at: Duration) {
         self.keys.clear();
         self.engine.alone(is_alone, floor, at, self.requests);

@@ -11,7 +11,8 @@ pub const CONFIDENCE: f64 = 0.95;
 pub const FEWEST_FOR_P99: u64 = 299;
 
 /// Where the p99 lies with [`CONFIDENCE`], as bucket edges: between the order statistics of the binomial ranks. `counts` has one
-/// bucket more than there are edges, for what is longer. None below [`FEWEST_FOR_P99`] requests, or if the two do not fit.
+/// bucket more than there are edges, for what is longer. None below [`FEWEST_FOR_P99`] requests, if nothing but "above 0" can be
+/// said, or if the two do not fit.
 #[must_use]
 pub fn p99(edges: &[Duration], counts: &[u64]) -> Option<Interval> {
     let n: u64 = counts.iter().sum();
@@ -31,7 +32,7 @@ pub fn p99(edges: &[Duration], counts: &[u64]) -> Option<Interval> {
     let above = bucket(low).and_then(|bucket| bucket.checked_sub(1)).map_or(Duration::ZERO, |below| edges[below]);
     // A rank beyond the last request is beyond every edge.
     let up_to = bucket(high).and_then(|bucket| edges.get(bucket).copied());
-    Some(Interval { above, up_to })
+    (!above.is_zero() || up_to.is_some()).then_some(Interval { above, up_to })
 }
 
 /// τ for `slowerThan: auto`: the smallest bucket edge that is at least 1.2 times the p99 of stable; none if there is none.
@@ -99,6 +100,8 @@ mod tests {
         counts[0] = 100_000;
         assert_eq!(p99(&edges(), &counts), interval(0, Some(5)));
         assert_eq!(p99(&edges()[1..], &counts), None);
+        counts[0] = 300;
+        assert_eq!(p99(&edges(), &counts), None, "somewhere above 0");
     }
 
     #[test]

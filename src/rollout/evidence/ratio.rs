@@ -30,14 +30,9 @@ impl Ratio {
         Self { tolerance, from_beginning: [0.0; GRID.len()], mixed: [-std::f64::consts::LN_2; GRID.len()], started: 1 }
     }
 
-    /// One bad event of a request that was the canary's with probability `share`. Where only one version could have got it,
-    /// it says nothing.
-    pub fn bad(&mut self, arm: Arm, share: f64) {
-        self.add(arm, share, 1);
-    }
-
-    /// As many bad events at once.
-    pub fn add(&mut self, arm: Arm, share: f64, count: u64) {
+    /// Bad events of requests that were the canary's with probability `share`. Where only one version could have got them, they
+    /// say nothing.
+    pub fn bad(&mut self, arm: Arm, share: f64, count: u64) {
         if !(share > 0.0 && share < 1.0) {
             return;
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Arm;
 use super::engine::Engine;
+use super::{Arm, Bad};
 use crate::rollout::seconds;
 
 /// More entries than this are shortened: the older half becomes a state of the engine.
@@ -23,6 +23,9 @@ pub enum Entry {
         stable: u64,
         /// Those of the canary.
         canary: u64,
+        /// When the last of them was routed.
+        #[serde(with = "seconds")]
+        until: Duration,
         /// When the one event was routed, if that was before the newest start.
         #[serde(default, skip_serializing_if = "Option::is_none", with = "seconds::option")]
         late: Option<Duration>,
@@ -69,6 +72,16 @@ pub struct Replayed {
     pub ln_guard: f64,
 }
 
+/// What would have come of a release under other limits.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct WhatIf {
+    /// The largest ln E.
+    pub peak: f64,
+    /// When it would have been rolled back; none: not at all.
+    #[serde(with = "seconds::option")]
+    pub against: Option<Duration>,
+}
+
 /// The history of one test, from the beginning or from where it was shortened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tape {
@@ -99,14 +112,19 @@ impl Tape {
     }
 
     /// Adds a bad event to the last entry, if that is of the same kind.
-    pub(super) fn bad(&mut self, arm: Arm, share: f64, late: Option<Duration>) {
+    pub(super) fn bad(&mut self, bad: &Bad, is_late: bool) {
+        let Bad { at, share, arm, .. } = *bad;
         let (one_stable, one_canary) = if arm == Arm::Stable { (1, 0) } else { (0, 1) };
         match self.entries.last_mut() {
-            Some(Entry::Bad { share: same, stable, canary, late: None }) if *same == share && late.is_none() => {
+            Some(Entry::Bad { share: same, stable, canary, until, late: None }) if *same == share && !is_late => {
                 *stable += one_stable;
                 *canary += one_canary;
+                *until = at.max(*until);
             }
-            _ => self.push(Entry::Bad { share, stable: one_stable, canary: one_canary, late }),
+            _ => {
+                let late = is_late.then_some(at);
+                self.push(Entry::Bad { share, stable: one_stable, canary: one_canary, until: at, late });
+            }
         }
     }
 
@@ -127,13 +145,6 @@ impl Tape {
         self.replay_on(self.base.clone())
     }
 
-    /// What the decisions would have been made on with another tolerance or floor. None if the beginning is missing.
-    #[must_use]
-    pub fn replay_with(&self, tolerance: f64, floor: f64) -> Option<Vec<Replayed>> {
-        let since = self.base.newest();
-        (!self.shortened).then(|| self.replay_on(Engine::new(tolerance, floor, since)))
-    }
-
     fn replay_on(&self, mut engine: Engine) -> Vec<Replayed> {
         let mut decisions = Vec::new();
         for entry in &self.entries {
@@ -145,14 +156,43 @@ impl Tape {
         }
         decisions
     }
+
+    /// What would have come of it with another tolerance, floor or limit: to within 20 bad events, or a minute, and for as long
+    /// as the release really lasted. None if the beginning was left out. Where the guard was alone, the floor is at least what
+    /// it was then.
+    #[must_use]
+    pub fn what_if(&self, tolerance: f64, floor: f64, ln_limit: f64) -> Option<WhatIf> {
+        if self.shortened {
+            return None;
+        }
+        let mut engine = Engine::new(tolerance, floor, self.base.newest());
+        let mut found = WhatIf { peak: 0.0, against: None };
+        let mut now = Duration::ZERO;
+        for entry in &self.entries {
+            match *entry {
+                Entry::Alone { at, requests, is, floor: then } => {
+                    play(&mut engine, &Entry::Alone { at, requests, is, floor: then.max(floor) });
+                }
+                _ => play(&mut engine, entry),
+            }
+            if let Entry::Bad { until, .. } = entry {
+                now = now.max(*until);
+            }
+            found.peak = found.peak.max(engine.ln_e());
+            if engine.ln_e() >= ln_limit && found.against.is_none() {
+                found.against = Some(now);
+            }
+        }
+        Some(found)
+    }
 }
 
 fn play(engine: &mut Engine, entry: &Entry) {
     match *entry {
-        Entry::Bad { share, stable, canary, late } => {
+        Entry::Bad { share, stable, canary, late, .. } => {
             let at = late.unwrap_or(engine.newest());
-            (0..stable).for_each(|_| engine.bad(Arm::Stable, share, at));
-            (0..canary).for_each(|_| engine.bad(Arm::Canary, share, at));
+            engine.bad(Arm::Stable, share, at, stable);
+            engine.bad(Arm::Canary, share, at, canary);
         }
         Entry::Restart { at, requests, ratio } => {
             engine.requests(requests);

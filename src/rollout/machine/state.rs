@@ -119,7 +119,7 @@ pub enum Verb {
     },
     /// The yes that a step with `approve` waits for. Given early, it is remembered for this step.
     Approve,
-    /// From any state: the canary goes back to 0 now.
+    /// From any state, idle too: the canary goes back to 0 now.
     Abort,
     /// After a rollback or an abort: the same version again, with fresh evidence.
     Retry,
@@ -251,7 +251,7 @@ impl Transition {
             (_, State::RolledBack) => Some("rolledBack"),
             (_, State::Promoted) => Some("promoted"),
             _ if matches!(self.reason, Reason::Started | Reason::Retried) => Some("started"),
-            (from, to) if to.is_active() && self.weight > self.weight_before && from.step() != to.step() => {
+            (from, to) if from.is_active() && to.step() > from.step() && self.reason != Reason::FileEdited => {
                 Some("advanced")
             }
             (from, to) if held(to) && (!held(from) || self.reason == Reason::BothFail) => Some("held"),
