@@ -142,7 +142,8 @@ fn limits(resources: &Resources, understood: bool) -> Option<Diagnostic> {
         && resources.destination_rules.is_empty()
         && resources.service_entries.is_empty()
         && resources.workload_entries.is_empty()
-        && resources.gateways.is_empty();
+        && resources.gateways.is_empty()
+        && resources.canaries.is_empty();
     (empty && understood).then(|| {
         Diagnostic::error(Kind::Reference, nowhere, "no resource that means anything here")
             .help("a VirtualService of networking.istio.io/v1 says which requests go where")
