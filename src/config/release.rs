@@ -26,6 +26,8 @@ pub struct Release {
     pub name: String,
     /// The rule whose weights it moves.
     pub route: Route,
+    /// The weights of the rule in the file, in the order of its destinations; 0 where there is none.
+    pub declared: Vec<u64>,
     /// The version that serves now.
     pub stable: Version,
     /// The version that is to take over.
@@ -179,6 +181,7 @@ fn release(
         name: metadata.name.value.clone(),
         steps: terms::steps(spec)?,
         route: found.route(),
+        declared: found.weights(),
         stable,
         canary,
         analysis,

@@ -399,7 +399,7 @@ changed canary `default/reviews`
   start manual → onSubset
   onFileChange adopt → abort
   shield false → true
-  webhooks http://h/ (started advanced held rolledBack promoted paused resumed aborted, signed with k, 5s and 3 retries) → http://h/ (held promoted, 5s and 3 retries)
+  webhooks http://h/ (started advanced held rolledBack promoted, signed with k, 5s and 3 retries) → http://h/ (held promoted, 5s and 3 retries)
 ";
     assert_eq!(differences("old.yaml", &with(&canary("reviews", changed))), (Some(1), expected.to_owned()));
     let renamed = run(&["diff", "none.yaml", "old.yaml", "--json"], folder.path());

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::config::release::{Gate, Latency, Release, Step, Version, Webhook};
-use crate::config::resource::canary::{Event, Mode, OnFileChange, OnInconclusive, Start};
+use crate::config::resource::canary::{Mode, OnFileChange, OnInconclusive, Start};
 use crate::config::value::written;
 
 /// A release that is different.
@@ -136,7 +136,7 @@ fn gate(gate: &Gate) -> String {
 }
 
 fn webhook(hook: &Webhook) -> String {
-    let events = hook.events.iter().map(|event| name(&Event::NAMES, *event)).collect::<Vec<_>>().join(" ");
+    let events = hook.events.iter().map(|event| event.name()).collect::<Vec<_>>().join(" ");
     let key = hook.secret_file.as_ref().map_or_else(String::new, |file| format!(", signed with {}", file.display()));
     format!("{} ({events}{key}, {} and {} retries)", hook.url, written(hook.timeout), hook.retries)
 }

@@ -146,6 +146,11 @@ impl<'a> Found<'a> {
         Some(subset.as_str()).filter(|subset| !subset.is_empty())
     }
 
+    pub(super) fn weights(&self) -> Vec<u64> {
+        let weights = self.rule.route.iter().map(|entry| entry.weight.map_or(0, |weight| weight.value));
+        weights.map(|weight| u64::try_from(weight).unwrap_or(0)).collect()
+    }
+
     pub(super) fn route(&self) -> Route {
         Route {
             namespace: self.owner.metadata.namespace.value.clone(),

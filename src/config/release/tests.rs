@@ -91,6 +91,7 @@ fn a_delegated_rule_is_found_where_it_is_written() {
             version: version.into(),
             position,
         };
+        assert_eq!(release.declared, [0, 100], "{fields}");
         assert_eq!((release.stable, release.canary), (version("v1", "v1", 1), version("next", "2", 0)), "{fields}");
     }
 }

@@ -208,12 +208,6 @@ pub enum Event {
     RolledBack,
     /// The canary has taken over.
     Promoted,
-    /// Somebody paused it.
-    Paused,
-    /// Somebody let it go on.
-    Resumed,
-    /// Somebody ended it.
-    Aborted,
 }
 
 impl Mode {
@@ -239,14 +233,16 @@ impl OnInconclusive {
 
 impl Event {
     /// As it is written.
-    pub const NAMES: [(&str, Self); 8] = [
+    pub const NAMES: [(&str, Self); 5] = [
         ("started", Self::Started),
         ("advanced", Self::Advanced),
         ("held", Self::Held),
         ("rolledBack", Self::RolledBack),
         ("promoted", Self::Promoted),
-        ("paused", Self::Paused),
-        ("resumed", Self::Resumed),
-        ("aborted", Self::Aborted),
     ];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        Self::NAMES.iter().find(|(_, event)| *event == self).map_or("", |(name, _)| name)
+    }
 }
