@@ -207,7 +207,7 @@ fn credentials(fields: &Fields<'_>, named: Named<'_>) -> Result<Credentials, Vec
 }
 
 /// Relative to the folder of the file that names it.
-fn path(file: &Spanned<String>, sources: &[Source]) -> PathBuf {
+pub(super) fn path(file: &Spanned<String>, sources: &[Source]) -> PathBuf {
     let folder = sources.get(file.place.file as usize).and_then(|source| source.path.parent());
     folder.map_or_else(|| PathBuf::from(&file.value), |folder| folder.join(&file.value))
 }

@@ -151,7 +151,8 @@ fn nothing(resources: &Resources, skipped: &Skipped, sources: &[Source]) -> Opti
         && resources.destination_rules.is_empty()
         && resources.service_entries.is_empty()
         && resources.workload_entries.is_empty()
-        && resources.gateways.is_empty();
+        && resources.gateways.is_empty()
+        && resources.canaries.is_empty();
     let place = skipped.values().map(|(_, first)| *first).min().or_else(|| begin(sources)).unwrap_or(NOWHERE);
     let help = match skipped.keys().any(|kind| is_of_the_gateway_api(kind)) {
         true => {

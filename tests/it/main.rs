@@ -13,6 +13,7 @@ mod connections;
 mod cors;
 mod demo;
 mod drain;
+mod examples;
 mod faults;
 mod hashing;
 mod header_values;

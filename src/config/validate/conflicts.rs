@@ -17,6 +17,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
     twice(report, "ServiceEntry", &resources.service_entries);
     twice(report, "WorkloadEntry", &resources.workload_entries);
     twice(report, "Gateway", &resources.gateways);
+    twice(report, "Canary", &resources.canaries);
     mesh_hosts(report, resources);
     protocols(report, resources);
 }
