@@ -1,7 +1,10 @@
 //! The releases of this process: feeds the pure core (`rollout`) with what the data plane counts, and puts its verdicts in
 //! force. One thread of its own; nothing here runs on a data-plane thread.
 
+pub mod gates;
+mod http_client;
 mod order;
+pub mod webhook;
 
 use serde::{Deserialize, Serialize};
 
