@@ -3,11 +3,14 @@
 
 mod begin;
 mod driver;
+pub mod gates;
+mod http_client;
 mod keeper;
 mod order;
 mod release;
 mod state_file;
 mod threshold;
+pub mod webhook;
 
 use std::io;
 use std::path::Path;
