@@ -18,6 +18,7 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::{Buckets, access_log};
 
+pub use crate::control::rollout::Status as ReleaseStatus;
 pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;

@@ -103,7 +103,8 @@ pub fn start(options: Options) -> Result<Running, String> {
     let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     let snapshots = shared.snapshots;
     let shown = (metrics.clone(), Arc::clone(&snapshots));
-    let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
+    let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
+    let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
     let admin_thread = start_admin(admin_socket, state, &shutdown)?;
     let watch = watch(inputs, &publisher)?;
     let listeners = listeners.started();

@@ -18,6 +18,7 @@ use super::identity::{Identities, State};
 use super::limit::{Limit, OTHER};
 use super::record::Class;
 use super::reload::ReloadMetrics;
+use super::rollout::RolloutMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
 use super::trial::Trial;
@@ -34,6 +35,7 @@ struct Inner {
     workers: usize,
     scale: Arc<Scale>,
     reloads: ReloadMetrics,
+    rollouts: RolloutMetrics,
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
     access_log_dropped: Arc<AtomicU64>,
@@ -100,6 +102,7 @@ impl Metrics {
         Self(Arc::new(Inner {
             workers,
             reloads: ReloadMetrics::new(Arc::clone(&scale)),
+            rollouts: RolloutMetrics::default(),
             scale,
             unrouted,
             process: ProcessCollector::for_self(),
@@ -185,6 +188,12 @@ impl Metrics {
         &self.0.reloads
     }
 
+    /// The metrics of releases.
+    #[must_use]
+    pub fn rollouts(&self) -> &RolloutMetrics {
+        &self.0.rollouts
+    }
+
     /// What each version did, ordered by labels; versions neither configured nor ever used are left out.
     #[must_use]
     pub fn versions(&self) -> Vec<VersionSummary> {
@@ -219,7 +228,8 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        exposition::render(&mut registry, (&self.0.reloads, lost), &self.0.process, &self.0.scale)
+        let others = (&self.0.reloads, &self.0.rollouts, lost);
+        exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

@@ -4,6 +4,7 @@
 mod begin;
 mod driver;
 pub mod gates;
+mod gauges;
 mod http_client;
 mod keeper;
 mod order;
@@ -76,10 +77,15 @@ pub struct Desk {
     pub list: Box<dyn Fn() -> Vec<Status> + Send + Sync>,
     /// Says a verb to a release and waits for its new state.
     pub command: Box<Command>,
+    /// What a release has done so far, in full.
+    pub report: Box<Report>,
 }
 
 /// Says a verb to the release of this name.
 pub type Command = dyn Fn(&str, Verb) -> Result<Status, CommandError> + Send + Sync;
+
+/// The report of the release of this name; none while there is nothing to report.
+pub type Report = dyn Fn(&str) -> Option<serde_json::Value> + Send + Sync;
 
 /// The releases of this process; clones are the same.
 #[derive(Clone, Debug)]
@@ -142,6 +148,13 @@ impl Releases {
         wait.recv().unwrap_or(Err(CommandError::Ending))
     }
 
+    /// What a release has done so far, in full; none if there is no such release.
+    pub fn report(&self, name: &str) -> Option<serde_json::Value> {
+        let (answer, wait) = sync_channel(1);
+        self.asks.send(Ask::Report(name.to_owned(), answer)).ok()?;
+        wait.recv().ok().flatten()
+    }
+
     /// Keeps what is to be kept, and ends the thread.
     pub fn end(&self) {
         // It may have ended already.
@@ -150,7 +163,11 @@ impl Releases {
 
     /// What the admin port may ask.
     pub fn desk(&self) -> Desk {
-        let (list, command) = (self.clone(), self.clone());
-        Desk { list: Box::new(move || list.list()), command: Box::new(move |name, verb| command.say(name, verb)) }
+        let (list, command, report) = (self.clone(), self.clone(), self.clone());
+        Desk {
+            list: Box::new(move || list.list()),
+            command: Box::new(move |name, verb| command.say(name, verb)),
+            report: Box::new(move |name| report.report(name)),
+        }
     }
 }
