@@ -8,6 +8,7 @@ mod gauges;
 mod http_client;
 mod keeper;
 mod order;
+mod orders;
 mod release;
 mod state_file;
 mod threshold;
@@ -23,7 +24,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use serde::{Deserialize, Serialize};
 
-pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder, orders};
+pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder};
+pub use orders::orders;
 
 use crate::rollout::{Refused, Verb, View};
 use crate::snapshot::{Snapshot, Snapshots};
@@ -109,10 +111,9 @@ impl Releases {
         let (sender, asks) = unbounded_channel();
         let shown = Arc::default();
         let releases = Self { asks: sender, shown: Arc::clone(&shown), snapshots: Arc::clone(&snapshots) };
-        let driver = Driver::new(Means { snapshots, metrics, folder, shown }, asks);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("serin-rollout".to_owned()).spawn(move || {
-            runtime.block_on(driver.run());
+            runtime.block_on(async { Driver::new(Means { snapshots, metrics, folder, shown }, asks).run().await });
         })?;
         Ok((releases, thread))
     }
