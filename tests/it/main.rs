@@ -26,6 +26,7 @@ mod openapi;
 mod outlier;
 mod pool_limits;
 mod prometheus;
+mod releases;
 mod reload;
 mod retries;
 mod retry_budget;
