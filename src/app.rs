@@ -16,8 +16,9 @@ use std::time::Duration;
 
 use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
-use crate::telemetry::Buckets;
+use crate::telemetry::{Buckets, access_log};
 
+pub use crate::control::rollout::Status as ReleaseStatus;
 pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;
@@ -48,6 +49,8 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// Whether to start without a valid configuration.
     pub wait_for_config: bool,
+    /// Where finished requests are logged, if they are.
+    pub access_log: Option<access_log::Destination>,
     /// Where the states of releases outlive the process.
     pub state_dir: Option<PathBuf>,
 }

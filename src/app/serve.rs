@@ -23,6 +23,7 @@ use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots, active_routes};
+use crate::telemetry::access_log::{AccessLog, AccessLogThread};
 use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};
@@ -51,6 +52,7 @@ pub struct Running {
     admin_thread: JoinHandle<()>,
     rollout_thread: JoinHandle<()>,
     releases: Releases,
+    log_thread: Option<AccessLogThread>,
     watch: Option<FileWatch>,
 }
 
@@ -89,21 +91,21 @@ pub fn start(options: Options) -> Result<Running, String> {
     let publisher = publish_first(install, &options, settings, &metrics)?;
     resolver.settle(FIRST_LOOKUP);
 
+    let (log, log_thread) = open_log(&options, &metrics)?.unzip();
     let shared = Shared {
         snapshots,
         limits: Arc::new(options.limits.clone()),
         draws: Arc::new(Draws::new(options.seed)),
         unrouted: Arc::clone(metrics.unrouted()),
+        log,
         shutdown: shutdown.listen(),
     };
     let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     let snapshots = shared.snapshots;
     let shown = (metrics.clone(), Arc::clone(&snapshots));
-    let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
-    let mut end = shutdown.listen();
-    let ended = async move { end.reached(Stage::Aborted).await };
-    let admin_thread =
-        admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
+    let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
+    let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
+    let admin_thread = start_admin(admin_socket, state, &shutdown)?;
     let watch = watch(inputs, &publisher)?;
     let listeners = listeners.started();
     Ok(Running {
@@ -117,8 +119,22 @@ pub fn start(options: Options) -> Result<Running, String> {
         admin_thread,
         rollout_thread,
         releases,
+        log_thread,
         watch,
     })
+}
+
+fn start_admin(socket: StdListener, state: AdminState, shutdown: &Shutdown) -> Result<JoinHandle<()>, String> {
+    let mut end = shutdown.listen();
+    let ended = async move { end.reached(Stage::Aborted).await };
+    admin::serve(socket, state, ended).map_err(|error| failed("start the admin thread", &error))
+}
+
+fn open_log(options: &Options, metrics: &Metrics) -> Result<Option<(AccessLog, AccessLogThread)>, String> {
+    let Some(to) = &options.access_log else { return Ok(None) };
+    let opened = AccessLog::start(to, Arc::clone(metrics.access_log_dropped()));
+    let place = to.file.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    opened.map(Some).map_err(|error| failed(&format!("log requests to {place}"), &error))
 }
 
 /// Puts the configuration that is there at the start in force.
@@ -193,6 +209,8 @@ impl Running {
         self.shutdown.enter(Stage::Aborted);
         drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
+        // With the last worker went the last who could log.
+        self.log_thread.into_iter().for_each(AccessLogThread::join);
         self.releases.end();
         let _ = self.rollout_thread.join();
         // The admin thread ends by the same signal; a panic in it was logged where it happened.

@@ -8,6 +8,7 @@ pub mod echo;
 pub mod explain;
 mod offline;
 pub mod reload;
+pub mod rollout;
 pub mod run;
 pub mod set_weight;
 pub mod status;
@@ -36,6 +37,7 @@ enum Command {
     Echo(echo::Echo),
     Explain(explain::Explain),
     Reload(reload::Reload),
+    Rollout(rollout::Rollout),
     Run(Box<run::Run>),
     SetWeight(set_weight::SetWeight),
     Status(status::Status),
@@ -57,6 +59,7 @@ impl Cli {
             Command::Echo(echo) => echo.run(),
             Command::Explain(explain) => explain.run(),
             Command::Reload(reload) => reload.run(),
+            Command::Rollout(rollout) => rollout.run(),
             Command::Run(run) => run.run(),
             Command::SetWeight(set_weight) => set_weight.run(),
             Command::Status(status) => status.run(),

@@ -101,7 +101,7 @@ impl Exposed {
     }
 
     /// The share of a destination of the rule, by its number; none if the declared one holds.
-    pub(super) fn share(&self, index: usize) -> Option<f64> {
+    pub fn share(&self, index: usize) -> Option<f64> {
         self.split.as_ref().map(|(split, _)| split.entries()[index].share)
     }
 }

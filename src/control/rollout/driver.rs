@@ -8,6 +8,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use serde_json::Value;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::{Instant, sleep};
@@ -16,6 +17,7 @@ use super::begin::{self, Baselines};
 use super::keeper::{Keeper, Saved};
 use super::release::Release;
 use super::state_file::StateDir;
+use super::webhook::{self, DeliveryId, Webhooks};
 use super::{CommandError, Order, Start, Status};
 use crate::rollout::{State, Transition, Verb};
 use crate::snapshot::{Overlay, Snapshot, Snapshots, active_routes};
@@ -27,6 +29,8 @@ const TICK: Duration = Duration::from_millis(100);
 const WAITING: Duration = Duration::from_millis(5);
 /// How often anything is looked at while no release is on its way.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long the last webhooks may take when the process ends.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(2);
 /// Bad events that come closer together than this are judged together.
 const GATHER: Duration = Duration::from_millis(1);
 
@@ -36,6 +40,8 @@ pub(super) enum Ask {
     Publish(Box<Snapshot>, Vec<Order>, SyncSender<()>),
     /// A person's word.
     Say(String, Verb, SyncSender<Result<Status, CommandError>>),
+    /// What a release has done so far.
+    Report(String, SyncSender<Option<Value>>),
     /// The end of the process.
     End,
 }
@@ -61,17 +67,19 @@ pub(super) struct Driver {
     releases: BTreeMap<String, Release>,
     baselines: Baselines,
     bell: Arc<Notify>,
+    webhooks: Webhooks,
     /// Who waits until what they asked for is in force and kept.
     answers: Vec<(String, SyncSender<Result<Status, CommandError>>)>,
 }
 
 impl Driver {
-    /// No release is known yet.
+    /// No release is known yet. To be made on the runtime that it runs on.
     pub(super) fn new(means: Means, asks: UnboundedReceiver<Ask>) -> Self {
         let (saved, saves) = unbounded_channel();
         let keeper = Keeper::new(means.folder.clone(), saved);
         let (releases, baselines, bell, answers) = (BTreeMap::new(), Baselines::default(), Arc::default(), Vec::new());
-        Self { means, asks, saves, keeper, releases, baselines, bell, answers }
+        let webhooks = Webhooks::start();
+        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, answers }
     }
 
     /// Works until told to end.
@@ -83,6 +91,7 @@ impl Driver {
                 ask = self.asks.recv() => match ask {
                     Some(Ask::Publish(snapshot, orders, done)) => self.publish(*snapshot, orders, &done),
                     Some(Ask::Say(name, verb, answer)) => self.say(name, verb, answer),
+                    Some(Ask::Report(name, answer)) => self.report(&name, &answer),
                     Some(Ask::End) | None => break,
                 },
                 Some(saved) = self.saves.recv() => self.saved(saved),
@@ -92,6 +101,7 @@ impl Driver {
             self.turn(Instant::now());
         }
         self.last_words();
+        self.webhooks.finish(LAST_WEBHOOKS).await;
     }
 
     fn pause(&self) -> Duration {
@@ -180,8 +190,9 @@ impl Driver {
         }
         moved.iter().for_each(|(name, moves)| self.tell(name, moves));
         self.settle(now);
-        *self.means.shown.lock().unwrap_or_else(PoisonError::into_inner) =
-            self.releases.values_mut().map(|release| release.status(now)).collect();
+        let shown: Vec<Status> = self.releases.values_mut().map(|release| release.status(now)).collect();
+        self.means.metrics.rollouts().set(shown.iter().map(Status::gauges).collect());
+        *self.means.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
         self.answer(now);
     }
 
@@ -243,13 +254,29 @@ impl Driver {
 
     /// Says what a release did.
     fn tell(&mut self, name: &str, moves: &[Transition]) {
+        let Some(release) = self.releases.get(name) else { return };
         for step in moves {
             self.keeper.changed(name);
             match step.to {
                 State::RolledBack => tracing::warn!("release {name}: {}", step.sentence),
                 _ => tracing::info!("release {name}: {}", step.sentence),
             }
+            let (from, to) = (step.from.name(), step.to.name());
+            self.means.metrics.rollouts().moved(name, from, to, step.reason.name());
+            if let Some(body) = webhook::message(name, release.rollout.plan(), step) {
+                let hooks = &release.order.webhooks;
+                hooks.iter().for_each(|hook| self.webhooks.tell(hook, &body, DeliveryId::random()));
+            }
+            if step.to.is_over() {
+                self.keeper.report(name, release.report());
+            }
         }
+    }
+
+    fn report(&self, name: &str, answer: &SyncSender<Option<Value>>) {
+        let report = self.releases.get(name).and_then(|release| serde_json::to_value(release.report()).ok());
+        // Whoever asked may have gone away.
+        let _ = answer.send(report);
     }
 
     /// Answers those whose word is in force and kept, or cannot be.
@@ -269,7 +296,7 @@ impl Driver {
     }
 
     /// Keeps every release once more.
-    fn last_words(&mut self) {
+    fn last_words(&self) {
         let Some(folder) = self.keeper.folder() else { return };
         for (name, release) in self.releases.iter().filter(|(_, release)| !release.rollout.history().is_empty()) {
             if let Err(error) = folder.save(name, &release.kept()) {

@@ -10,6 +10,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 use super::state_file::{Kept, StateDir};
+use crate::rollout::report::Report;
 
 /// A release that is on its way is kept at least this often.
 const EVERY: Duration = Duration::from_secs(1);
@@ -90,6 +91,19 @@ impl Keeper {
             let result = folder.save(&name, &kept);
             // The driver is gone only when the process ends.
             let _ = saved.send(Saved { name, weight, change, result });
+        });
+    }
+
+    /// Keeps the report of a release that has ended.
+    pub(super) fn report(&self, name: &str, report: Report) {
+        let Some(folder) = self.folder.clone() else { return };
+        let name = name.to_owned();
+        spawn_blocking(move || {
+            let json = serde_json::to_vec_pretty(&report).unwrap_or_default();
+            match folder.report(&name, &json, &report.text()) {
+                Ok(path) => tracing::info!("release {name}: its report is {}", path.display()),
+                Err(error) => tracing::error!("release {name}: its report cannot be written: {error}"),
+            }
         });
     }
 

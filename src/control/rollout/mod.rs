@@ -3,11 +3,16 @@
 
 mod begin;
 mod driver;
+pub mod gates;
+mod gauges;
+mod http_client;
 mod keeper;
 mod order;
+mod orders;
 mod release;
 mod state_file;
 mod threshold;
+pub mod webhook;
 
 use std::io;
 use std::path::Path;
@@ -19,7 +24,8 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use serde::{Deserialize, Serialize};
 
-pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder, orders};
+pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder};
+pub use orders::orders;
 
 use crate::rollout::{Refused, Verb, View};
 use crate::snapshot::{Snapshot, Snapshots};
@@ -73,10 +79,15 @@ pub struct Desk {
     pub list: Box<dyn Fn() -> Vec<Status> + Send + Sync>,
     /// Says a verb to a release and waits for its new state.
     pub command: Box<Command>,
+    /// What a release has done so far, in full.
+    pub report: Box<Report>,
 }
 
 /// Says a verb to the release of this name.
 pub type Command = dyn Fn(&str, Verb) -> Result<Status, CommandError> + Send + Sync;
+
+/// The report of the release of this name; none while there is nothing to report.
+pub type Report = dyn Fn(&str) -> Option<serde_json::Value> + Send + Sync;
 
 /// The releases of this process; clones are the same.
 #[derive(Clone, Debug)]
@@ -100,10 +111,9 @@ impl Releases {
         let (sender, asks) = unbounded_channel();
         let shown = Arc::default();
         let releases = Self { asks: sender, shown: Arc::clone(&shown), snapshots: Arc::clone(&snapshots) };
-        let driver = Driver::new(Means { snapshots, metrics, folder, shown }, asks);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("serin-rollout".to_owned()).spawn(move || {
-            runtime.block_on(driver.run());
+            runtime.block_on(async { Driver::new(Means { snapshots, metrics, folder, shown }, asks).run().await });
         })?;
         Ok((releases, thread))
     }
@@ -139,6 +149,13 @@ impl Releases {
         wait.recv().unwrap_or(Err(CommandError::Ending))
     }
 
+    /// What a release has done so far, in full; none if there is no such release.
+    pub fn report(&self, name: &str) -> Option<serde_json::Value> {
+        let (answer, wait) = sync_channel(1);
+        self.asks.send(Ask::Report(name.to_owned(), answer)).ok()?;
+        wait.recv().ok().flatten()
+    }
+
     /// Keeps what is to be kept, and ends the thread.
     pub fn end(&self) {
         // It may have ended already.
@@ -147,7 +164,11 @@ impl Releases {
 
     /// What the admin port may ask.
     pub fn desk(&self) -> Desk {
-        let (list, command) = (self.clone(), self.clone());
-        Desk { list: Box::new(move || list.list()), command: Box::new(move |name, verb| command.say(name, verb)) }
+        let (list, command, report) = (self.clone(), self.clone(), self.clone());
+        Desk {
+            list: Box::new(move || list.list()),
+            command: Box::new(move |name, verb| command.say(name, verb)),
+            report: Box::new(move |name| report.report(name)),
+        }
     }
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::load::Loaded;
 use crate::rollout::Plan;
 
 /// One release as the configuration in force orders it.
@@ -106,10 +105,4 @@ impl Order {
         let percent = (canary * 100 + total / 2).checked_div(total).unwrap_or(0);
         u32::try_from(percent).unwrap_or(100)
     }
-}
-
-/// What a configuration that is valid orders.
-pub fn orders(loaded: &Loaded) -> Vec<Order> {
-    let _ = loaded;
-    Vec::new()
 }

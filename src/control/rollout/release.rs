@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::gates::Gates;
 use super::state_file::Kept;
 use super::{Order, Status};
-use crate::rollout::{self, Bad, Mode, Rollout, Test, Totals, Transition, View, Watermark};
+use crate::rollout::report::Report;
+use crate::rollout::{self, Bad, Mode, Plan, Rollout, State, Test, Totals, Transition, View, Watermark};
 use crate::snapshot::Overlay;
 use crate::telemetry::{Arm, Counts, Metrics, Mishap, Trial, Wrong};
 
@@ -33,6 +35,7 @@ pub(super) struct Release {
     /// What is wrong with keeping its state.
     pub trouble: Option<String>,
     clock: Option<(Duration, Instant)>,
+    gates: Option<Gates>,
     trials: Trials,
     watermark: Watermark,
     rates: VecDeque<(Instant, u64, u64)>,
@@ -60,6 +63,7 @@ impl Release {
             since,
             trouble: None,
             clock: None,
+            gates: None,
             trials: Trials::default(),
             watermark,
             rates: VecDeque::new(),
@@ -95,11 +99,13 @@ impl Release {
     pub(super) fn judge(&mut self, now: Instant) -> Vec<Transition> {
         let at = self.at(now);
         if !self.rollout.state().is_active() {
+            self.gates = None;
             return Vec::new();
         }
         let open = self.gather(now);
         let totals = self.trials.totals();
         self.note_rates(now, &totals);
+        self.watch_gates();
         self.rollout.totals(&totals, at);
         let mut moves = Vec::new();
         for bad in self.watermark.release(at, open) {
@@ -108,6 +114,15 @@ impl Release {
         }
         moves.extend(self.rollout.decide(at));
         moves
+    }
+
+    /// Asks the gates while it is on its way.
+    fn watch_gates(&mut self) {
+        if self.order.gates.is_empty() {
+            return;
+        }
+        let gates = self.gates.get_or_insert_with(|| Gates::start(self.order.gates.clone()));
+        self.rollout.gates(gates.states());
     }
 
     /// Collects what went wrong. When the oldest request that may still turn bad began; none if nothing is under way.
@@ -200,6 +215,21 @@ impl Release {
     /// What a restart needs.
     pub(super) fn kept(&self) -> Kept {
         Kept::new(self.order.rule.clone(), self.order.declared.clone(), self.since.clone(), self.rollout.clone())
+    }
+
+    /// What it has done so far, in full.
+    pub(super) fn report(&self) -> Report {
+        let mut report = Report::of(&self.rollout);
+        if self.rollout.state() == State::Promoted {
+            let Plan { virtual_service, route, stable, .. } = self.rollout.plan();
+            report.remove = vec![
+                format!(
+                    "VirtualService `{virtual_service}`: the destination with subset `{stable}` of route `{route}`"
+                ),
+                format!("DestinationRule: the subset `{stable}`, if no other route names it, and its endpoints"),
+            ];
+        }
+        report
     }
 
     /// Its picture.
