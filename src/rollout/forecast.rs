@@ -128,8 +128,8 @@ impl Rates<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::plan::Analysis;
     use super::*;
+    use crate::rollout::plan::Analysis;
 
     fn plan() -> Plan {
         Plan {

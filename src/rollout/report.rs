@@ -199,10 +199,10 @@ fn clock(at: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::{Arm, Bad, Count, Totals};
-    use super::super::machine::Verb;
-    use super::super::plan::Step;
     use super::*;
+    use crate::rollout::input::{Arm, Bad, Count, Totals};
+    use crate::rollout::machine::Verb;
+    use crate::rollout::plan::Step;
 
     /// A release that gets from 10 to 50 % and is rolled back there.
     fn rolled_back() -> Rollout {

@@ -72,8 +72,8 @@ impl Watermark {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::input::Arm;
     use super::*;
+    use crate::rollout::input::Arm;
 
     fn at(millis: u64) -> Duration {
         Duration::from_millis(millis)

@@ -102,6 +102,7 @@ pub(super) fn binomial_quantile(level: f64, n: u64, p: f64) -> u64 {
 }
 
 #[cfg(test)]
+#[allow(clippy::excessive_precision, reason = "as mpmath prints them")]
 mod tests {
     use proptest::prelude::*;
 
@@ -157,8 +158,8 @@ mod tests {
     /// Tables of the binomial distribution by plain summation.
     #[test]
     fn binomial_quantiles_are_those_of_the_sum() {
-        for (n, p) in [(1, 0.5), (10, 0.99), (299, 0.99), (1000, 0.99), (500, 0.01)] {
-            let mut terms = vec![(1.0 - p as f64).powi(n)];
+        for (n, p) in [(1, 0.5_f64), (10, 0.99), (299, 0.99), (1000, 0.99), (500, 0.01)] {
+            let mut terms = vec![(1.0 - p).powi(n)];
             (0..n).for_each(|k| {
                 let last = terms[terms.len() - 1];
                 terms.push(last * f64::from(n - k) / f64::from(k + 1) * p / (1.0 - p));

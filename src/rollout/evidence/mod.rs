@@ -13,6 +13,7 @@ mod quantile;
 mod ratio;
 mod tape;
 #[cfg(test)]
+#[allow(clippy::excessive_precision, reason = "as mpmath prints them")]
 mod tests;
 
 use std::time::Duration;

@@ -131,10 +131,13 @@ impl Rollout {
         }
         // No data holds, whatever was asked for.
         let wanted = step.min_requests.max(1);
-        if window.canary.finished < wanted {
+        let has_enough = window.canary.finished >= wanted;
+        if !has_enough {
             missing.push(Missing::Requests(window.canary.finished, wanted));
         }
-        self.evidence.iter().for_each(|evidence| missing.extend(self.doubt(evidence)));
+        let doubts = self.evidence.iter().filter_map(|evidence| self.doubt(evidence));
+        // Too few to convince are said once, as too few.
+        missing.extend(doubts.filter(|doubt| has_enough || !matches!(doubt, Missing::Acceptance(_))));
         for name in &self.plan.analysis.gates {
             match self.gates.iter().find(|gate| gate.name == *name) {
                 Some(gate) if gate.state == GateState::Inside => {}

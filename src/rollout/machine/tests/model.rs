@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use proptest::prelude::*;
 
+use super::people::restart;
 use super::*;
 
 /// Everything that can happen to a release.
