@@ -14,8 +14,8 @@ use serin::config::place::Place;
 use serin::config::settings::Settings;
 use serin::config::validate;
 use serin::routing::{Options, compile};
-use serin::snapshot::{Builder, Destination, Snapshot, Snapshots};
-use serin::telemetry::{ActiveRoute, Buckets, Metrics};
+use serin::snapshot::{Builder, Snapshot, Snapshots, active_routes};
+use serin::telemetry::{Buckets, Metrics};
 use serin::upstream::Registry;
 use tempfile::TempDir;
 
@@ -86,12 +86,7 @@ impl Alive {
 
     /// Lets metrics know of it.
     fn activate(&self, snapshot: &Snapshot) {
-        let active = |(to, share): (&Destination, f64)| ActiveRoute {
-            metrics: Arc::clone(&to.metrics),
-            declared: share,
-            effective: share,
-        };
-        self.builder.metrics.activate(snapshot.destinations().map(active).collect());
+        self.builder.metrics.activate(active_routes(snapshot));
     }
 
     /// Puts it in force, and frees the one before it.
