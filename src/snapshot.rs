@@ -213,8 +213,7 @@ impl Builder {
         let options = routing::Options::new(resources, &self.settings);
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);
-        let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
-        let (clusters, versions) = clusters.known()?.map(version).unzip();
+        let (clusters, versions) = clusters.known()?.map(|Known { cluster, version, .. }| (cluster, version)).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
         let compiled = Arc::new(Compiled { routes, answers, clusters, versions, endpoints, _alive });
         Ok(Snapshot { generation, compiled, exposed: Box::default() })

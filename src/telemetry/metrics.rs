@@ -128,6 +128,12 @@ impl Metrics {
         registry.route(route, destination, &self.0.scale, self.0.workers)
     }
 
+    /// The same for a version whose counters are known already.
+    #[must_use]
+    pub fn route_to(&self, route: &str, to: &Arc<DestinationMetrics>) -> Arc<RouteMetrics> {
+        self.lock().route(route, Arc::clone(to), &self.0.scale, self.0.workers)
+    }
+
     /// The counters of requests that no route matches.
     #[must_use]
     pub fn unrouted(&self) -> &Arc<RouteMetrics> {

@@ -1,10 +1,11 @@
 //! Every live cluster and endpoint by identity, so that a new generation of the configuration finds the connections and
 //! the health of the last one. Used when a configuration is built and when a name resolves anew, never by a request.
 
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
+
+use foldhash::{HashMap, HashSet, HashSetExt};
 
 use super::balance::EndpointSet;
 use super::budget::Budget;

@@ -109,7 +109,7 @@ fn a_canary_that_fails_is_rolled_back_and_gets_nothing_more() {
     assert_eq!(scene.v2.ledger.len(), 0, "the file alone decides before the start");
     done(&proxy, &["start", "shop"]);
     assert_eq!(
-        (status(&proxy)["effectiveWeight"].as_u64(), status(&proxy)["declaredWeight"].as_u64()),
+        (status(&proxy)["effective_weight"].as_u64(), status(&proxy)["declared_weight"].as_u64()),
         (Some(10), Some(0))
     );
     until(&proxy, "rolledBack", 600);
@@ -157,10 +157,10 @@ fn an_outage_of_both_versions_rolls_nothing_back() {
     (0..400).for_each(|_| drop(client.get("/")));
     eventually("all are judged", || {
         let tests = &status(&proxy)["tests"][0];
-        tests["stableBad"].as_u64().unwrap() + tests["canaryBad"].as_u64().unwrap() == 400
+        tests["stable_bad"].as_u64().unwrap() + tests["canary_bad"].as_u64().unwrap() == 400
     });
     assert!(!["rolledBack", "aborted"].contains(&state(&proxy).as_str()), "{:#}", status(&proxy));
-    assert_eq!(status(&proxy)["effectiveWeight"].as_u64(), Some(10));
+    assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(10));
 }
 
 #[test]
@@ -169,18 +169,18 @@ fn a_release_goes_on_after_a_crash_at_the_weight_it_had() {
     let mut proxy = scene.start();
     done(&proxy, &["start"]);
     done(&proxy, &["promote"]);
-    assert_eq!(status(&proxy)["effectiveWeight"].as_u64(), Some(50));
+    assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(50));
     proxy.signal(Signal::KILL);
     proxy.wait();
     let proxy = scene.start();
-    assert_eq!(status(&proxy)["effectiveWeight"].as_u64(), Some(50));
+    assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(50));
     let mut client = proxy.client();
     eventually("both versions serve", || {
         client.get("/");
         scene.v1.ledger.len() > 5 && scene.v2.ledger.len() > 5
     });
     done(&proxy, &["abort"]);
-    assert_eq!((state(&proxy).as_str(), status(&proxy)["effectiveWeight"].as_u64()), ("aborted", Some(0)));
+    assert_eq!((state(&proxy).as_str(), status(&proxy)["effective_weight"].as_u64()), ("aborted", Some(0)));
     let met = scene.v2.ledger.len();
     (0..100).for_each(|_| drop(client.get("/")));
     assert_eq!(scene.v2.ledger.len(), met);
@@ -195,7 +195,7 @@ fn a_state_that_cannot_be_read_means_no_traffic_for_the_canary() {
     fs::create_dir(scene.state()).unwrap();
     fs::write(scene.state().join("shop.json"), "{\"format\":1,\"rule\"").unwrap();
     let proxy = scene.start();
-    assert_eq!(status(&proxy)["effectiveWeight"].as_u64(), Some(0));
+    assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(0));
     let mut client = proxy.client();
     assert!((0..100).all(|_| client.get("/").head.get("x-version") == "v1"));
     assert!(proxy.log().contains("cannot be used"));
@@ -215,9 +215,9 @@ fn without_room_for_its_state_nothing_is_raised_and_a_rollback_still_happens() {
     eventually("the trouble is said", || status(&proxy)["trouble"].is_string());
     // Whatever is answered: the weight must not rise.
     rollout(&proxy, &["promote"]);
-    assert_eq!(status(&proxy)["effectiveWeight"].as_u64(), Some(10));
+    assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(10));
     until(&proxy, "rolledBack", 600);
-    eventually("the weight is down", || status(&proxy)["effectiveWeight"].as_u64() == Some(0));
+    eventually("the weight is down", || status(&proxy)["effective_weight"].as_u64() == Some(0));
 }
 
 #[test]
@@ -226,8 +226,8 @@ fn an_edit_of_the_weights_becomes_the_step() {
     let proxy = scene.start();
     done(&proxy, &["start"]);
     scene.save(&scene.yaml.replace("weight: 100\n", "weight: 75\n").replace("weight: 0\n", "weight: 25\n"));
-    eventually("the edit is adopted", || status(&proxy)["effectiveWeight"].as_u64() == Some(25));
-    assert_eq!(status(&proxy)["declaredWeight"].as_u64(), Some(25));
+    eventually("the edit is adopted", || status(&proxy)["effective_weight"].as_u64() == Some(25));
+    assert_eq!(status(&proxy)["declared_weight"].as_u64(), Some(25));
     assert!(status(&proxy)["steps"].as_array().unwrap().iter().any(|step| step["adopted"] == true));
 }
 

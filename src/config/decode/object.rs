@@ -219,6 +219,11 @@ impl<'t> Object<'t> {
         Some(decode(self.below(entry, name), out))
     }
 
+    /// An object that is rare or large.
+    pub(super) fn boxed<T>(&self, name: &str, out: &mut Out, decode: fn(At<'_>, &mut Out) -> T) -> Option<Box<T>> {
+        self.one(name, out, decode).map(Box::new)
+    }
+
     fn items(&self, name: &str, out: &mut Out) -> &'t [Node<'t>] {
         let Some(entry) = self.field(name) else { return &[] };
         let Data::List(items) = &entry.value.data else {
@@ -240,8 +245,9 @@ impl<'t> Object<'t> {
 
     /// The same, and each entry that holds an error is marked as muddled by itself.
     pub(super) fn rules<T>(&self, name: &str, out: &mut Out, decode: fn(At<'_>, &mut Out) -> T) -> Vec<T> {
-        let mut read = Vec::new();
-        for node in self.items(name, out) {
+        let items = self.items(name, out);
+        let mut read = Vec::with_capacity(items.len());
+        for node in items {
             let before = out.errors;
             read.push(decode(At { node, place: node.place, name, parent: Some(self) }, out));
             if out.errors > before {

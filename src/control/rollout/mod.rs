@@ -35,7 +35,6 @@ use state_file::StateDir;
 
 /// A release as it is shown: its picture, and what the file says beside it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct Status {
     /// What it is doing.
     #[serde(flatten)]
