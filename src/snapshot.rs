@@ -7,7 +7,7 @@ mod release;
 mod tls;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -161,27 +161,48 @@ pub fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
 
 /// The configuration in force, for everybody.
 #[derive(Debug)]
-pub struct Snapshots(ArcSwap<Snapshot>);
+pub struct Snapshots {
+    current: ArcSwap<Snapshot>,
+    /// What was in force before, until nobody else holds it. Whoever lets go of it last would have to free it, and ten
+    /// thousand hosts take longer than the requests of a worker may wait.
+    retired: Mutex<Vec<Arc<Compiled>>>,
+}
 
 impl Snapshots {
     /// Puts a first generation in force.
     pub fn new(first: Snapshot) -> Self {
-        Self(ArcSwap::from_pointee(first))
+        Self { current: ArcSwap::from_pointee(first), retired: Mutex::default() }
     }
 
-    /// Puts a snapshot in force: every request that begins after this sees it.
+    /// Puts a snapshot in force: every request that begins after this sees it. What was in force is kept until
+    /// [`free_retired`](Self::free_retired).
     pub fn publish(&self, next: Snapshot) {
-        self.0.store(Arc::new(next));
+        let compiled = Arc::clone(&next.compiled);
+        let before = self.current.swap(Arc::new(next));
+        if !Arc::ptr_eq(&before.compiled, &compiled) {
+            self.retired().push(Arc::clone(&before.compiled));
+        }
+    }
+
+    /// Frees what was in force before and no request holds any more. Takes its time: not for a data-plane thread.
+    pub fn free_retired(&self) {
+        // Nobody can get hold of it again, once this list is the only one that has it.
+        let unheld: Vec<_> = self.retired().extract_if(.., |one| Arc::strong_count(one) == 1).collect();
+        drop(unheld);
     }
 
     /// The generation of this moment, for a moment only.
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
-        self.0.load()
+        self.current.load()
     }
 
     /// The generation of this moment, to be kept.
     pub fn current(&self) -> Arc<Snapshot> {
-        self.0.load_full()
+        self.current.load_full()
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Compiled>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -237,5 +258,32 @@ impl Builder {
         let files = Named { sources: &[], files: &Files::default() };
         let empty = self.build(&Resources::default(), files, &|_| String::new(), 0);
         empty.expect("no resource names a file")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Buckets;
+
+    #[test]
+    fn who_held_a_retired_snapshot_last_does_not_free_it() {
+        let (registry, metrics) = (Arc::new(Registry::new(1)), Metrics::new(1, Buckets::Fine));
+        let builder = Builder { settings: Settings::default(), registry, metrics };
+        let snapshots = Snapshots::new(builder.empty());
+        let alive = || builder.metrics.reloads().snapshots();
+        let held = snapshots.current();
+        snapshots.publish(builder.empty());
+        snapshots.free_retired();
+        assert_eq!(alive(), 2, "it is held");
+        drop(held);
+        assert_eq!(alive(), 2, "that freed nothing");
+        snapshots.free_retired();
+        assert_eq!(alive(), 1);
+        let reweighted = snapshots.current().with_overlays(&[]);
+        snapshots.publish(reweighted);
+        snapshots.free_retired();
+        assert_eq!(alive(), 1, "what is in force is not retired with its overlays");
+        assert_eq!(snapshots.load().routes().ports().count(), 1);
     }
 }

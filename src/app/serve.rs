@@ -166,8 +166,10 @@ fn watch(inputs: &Inputs, publisher: &Publisher) -> Result<Option<FileWatch>, St
 }
 
 impl Running {
-    /// Whether every worker is alive.
-    pub fn is_healthy(&self) -> bool {
+    /// Looks after what runs, to be called about once a second: frees what earlier configurations held, and says whether every
+    /// worker is alive.
+    pub fn look_after(&self) -> bool {
+        self.snapshots.free_retired();
         !self.workers.iter().any(WorkerHandle::is_finished)
     }
 

@@ -152,7 +152,7 @@ impl Demo {
                 _ = looks.tick() => {}
                 () = &mut over => return true,
             }
-            if !running.is_healthy() {
+            if !running.look_after() {
                 return false;
             }
             let view = live.look(look(running));
