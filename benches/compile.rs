@@ -2,12 +2,12 @@
 //! gave, for configurations of so many VirtualServices of ten rules each, with a DestinationRule and a ServiceEntry for
 //! every one. "max alloc" is what a stage holds in memory at most, besides its input.
 
-mod fixture;
+#[path = "fixture/text.rs"]
+mod text;
 
 use std::sync::Arc;
 
 use divan::{AllocProfiler, Bencher};
-use fixture::text;
 use mimalloc::MiMalloc;
 use serin::config::load::{self, Loaded, Read};
 use serin::config::place::Place;
@@ -18,6 +18,9 @@ use serin::snapshot::{Builder, Snapshot, Snapshots, active_routes};
 use serin::telemetry::{Buckets, Metrics};
 use serin::upstream::Registry;
 use tempfile::TempDir;
+
+/// Rules of each VirtualService.
+const RULES: usize = 10;
 
 /// The allocator of the binary, counting.
 #[global_allocator]
@@ -41,7 +44,7 @@ struct Disk {
 impl Disk {
     fn new(services: usize) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        text::write(folder.path(), services, fixture::RULES, [8081, 8082]);
+        text::write(folder.path(), services, RULES, [8081, 8082]);
         Self { folder }
     }
 

@@ -115,7 +115,7 @@ impl Client {
         self.answer.clear();
         let mut buffer = [0; 4096];
         // The body is one line, the only one that ends without a carriage return.
-        while !(self.answer.ends_with(b"\n") && !self.answer.ends_with(b"\r\n")) {
+        while !self.answer.ends_with(b"\n") || self.answer.ends_with(b"\r\n") {
             match self.stream.read(&mut buffer).map_err(broken)? {
                 0 => return Err("the proxy closed a connection".to_owned()),
                 read => self.answer.extend_from_slice(&buffer[..read]),
