@@ -64,9 +64,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, listeners, workers, .. } = &options;
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
-    let resolver =
-        Resolver::start(Arc::clone(&registry), system_lookup).map_err(|error| failed("start a thread", &error))?;
-    let resolver = Arc::new(resolver);
+    let resolver = start_resolver(&registry)?;
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
     let listeners = Arc::new(ListenerSet::new(listeners, senders)?);
     let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error))?;
@@ -75,9 +73,9 @@ pub fn start(options: Options) -> Result<Running, String> {
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
     let snapshots = Arc::new(Snapshots::new(builder.empty()));
-    let (releases, rollout_thread) =
-        Releases::start(Arc::clone(&snapshots), metrics.clone(), options.state_dir.as_deref())
-            .map_err(|error| failed("keep the states of releases", &error))?;
+    let folder = options.state_dir.as_deref();
+    let (releases, rollout_thread) = Releases::start(Arc::clone(&snapshots), metrics.clone(), folder)
+        .map_err(|error| failed("keep the states of releases", &error))?;
     let shutdown = Arc::new(Shutdown::default());
     let dump = Arc::new(Mutex::new(Value::Null));
     let install = Installer {
@@ -122,6 +120,11 @@ pub fn start(options: Options) -> Result<Running, String> {
         log_thread,
         watch,
     })
+}
+
+fn start_resolver(registry: &Arc<Registry>) -> Result<Arc<Resolver>, String> {
+    let started = Resolver::start(Arc::clone(registry), system_lookup);
+    started.map(Arc::new).map_err(|error| failed("start a thread", &error))
 }
 
 fn start_admin(socket: StdListener, state: AdminState, shutdown: &Shutdown) -> Result<JoinHandle<()>, String> {

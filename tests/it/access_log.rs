@@ -45,7 +45,7 @@ fn each_request_is_a_line_with_what_became_of_it() {
         (&1.into(), &false.into(), &Value::Null)
     );
     assert!(first["upstream_ms"].as_f64().unwrap() <= first["duration_ms"].as_f64().unwrap());
-    assert_eq!((&lines[1]["status"], &lines[1]["flag"], &lines[1]["app"]), (&405.into(), &"NR".into(), &Value::Null));
+    assert_eq!((&lines[1]["status"], &lines[1]["flag"], &lines[1]["app"]), (&405.into(), &"DPE".into(), &Value::Null));
     assert_eq!(proxy.metric("serin_access_log_dropped_total", &[]), 0.0);
 }
 
