@@ -16,8 +16,8 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::settings::Settings;
-use crate::routing::{self, Action, RouteTable, Rule};
-use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
+use crate::routing::{self, Action, Entry, RouteTable, Rule, Target};
+use crate::telemetry::{ActiveRoute, DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
 use crate::upstream::{Budget, Cluster, Registry};
 use clusters::{Clusters, Known};
 pub use release::{Exposed, Overlay};
@@ -79,8 +79,25 @@ impl Snapshot {
         self.exposed.iter().find(|exposed| exposed.number() == rule.number)
     }
 
-    /// The same configuration with these overlays instead of those it has.
-    fn with_overlays(&self, overlays: &[Overlay]) -> Self {
+    /// The destinations of the rule with this number in a VirtualService; none if it is not there or does not forward.
+    pub fn split(
+        &self,
+        namespace: &str,
+        virtual_service: &str,
+        number: usize,
+    ) -> Option<&[Entry<Target<Destination>>]> {
+        let mut rules = self.compiled.routes.rules().map(|(_, rule)| rule);
+        let rule = rules
+            .find(|rule| rule.origin.as_ref().is_some_and(|origin| origin.is(namespace, virtual_service, number)))?;
+        match &rule.action {
+            Action::Forward(split) => Some(split.entries()),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    /// The same configuration with these overlays instead of those it has. Takes no longer than looking at each rule once.
+    #[must_use]
+    pub fn with_overlays(&self, overlays: &[Overlay]) -> Self {
         let compiled = Arc::clone(&self.compiled);
         let exposed = Exposed::all(overlays, &compiled.routes);
         Self { generation: self.generation, compiled, exposed }
@@ -132,39 +149,46 @@ impl Snapshot {
     }
 }
 
+/// Every pair of rule and destination, with its shares: what [`Metrics::activate`] wants to know.
+pub fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
+    let active = |Placed { to, declared, effective }: Placed<'_>| ActiveRoute {
+        metrics: Arc::clone(&to.metrics),
+        declared,
+        effective,
+    };
+    snapshot.destinations().map(active).collect()
+}
+
 /// The configuration in force, for everybody.
 #[derive(Debug)]
 pub struct Snapshots {
     current: ArcSwap<Snapshot>,
-    /// Those in force. Whoever replaces the snapshot holds this, so that a new configuration and a step of a release do not
-    /// lose one another.
-    overlays: Mutex<Vec<Overlay>>,
+    /// What was in force before, until nobody else holds it. Whoever lets go of it last would have to free it, and ten
+    /// thousand hosts take longer than the requests of a worker may wait.
+    retired: Mutex<Vec<Arc<Compiled>>>,
 }
 
 impl Snapshots {
     /// Puts a first generation in force.
     pub fn new(first: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(first), overlays: Mutex::default() }
+        Self { current: ArcSwap::from_pointee(first), retired: Mutex::default() }
     }
 
-    /// Puts the next generation in force, under the overlays of this moment: every request that begins after this sees it.
+    /// Puts a snapshot in force: every request that begins after this sees it. What was in force is kept until
+    /// [`free_retired`](Self::free_retired).
     pub fn publish(&self, next: Snapshot) {
-        let overlays = self.overlays();
-        let next = if overlays.is_empty() { next } else { next.with_overlays(&overlays) };
-        self.current.store(Arc::new(next));
+        let compiled = Arc::clone(&next.compiled);
+        let before = self.current.swap(Arc::new(next));
+        if !Arc::ptr_eq(&before.compiled, &compiled) {
+            self.retired().push(Arc::clone(&before.compiled));
+        }
     }
 
-    /// Puts these overlays over the generation in force and those to come, instead of the ones there are. Takes no longer than
-    /// looking at each rule once, even while another configuration is being compiled.
-    pub fn overlay(&self, overlays: Vec<Overlay>) {
-        let mut held = self.overlays();
-        let next = self.current.load().with_overlays(&overlays);
-        *held = overlays;
-        self.current.store(Arc::new(next));
-    }
-
-    fn overlays(&self) -> MutexGuard<'_, Vec<Overlay>> {
-        self.overlays.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Frees what was in force before and no request holds any more. Takes its time: not for a data-plane thread.
+    pub fn free_retired(&self) {
+        // Nobody can get hold of it again, once this list is the only one that has it.
+        let unheld: Vec<_> = self.retired().extract_if(.., |one| Arc::strong_count(one) == 1).collect();
+        drop(unheld);
     }
 
     /// The generation of this moment, for a moment only.
@@ -175,6 +199,10 @@ impl Snapshots {
     /// The generation of this moment, to be kept.
     pub fn current(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    fn retired(&self) -> MutexGuard<'_, Vec<Arc<Compiled>>> {
+        self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -206,8 +234,7 @@ impl Builder {
         let options = routing::Options::new(resources, &self.settings);
         let routes = routing::compile(resources, &options, &mut |wanted| clusters.destination(wanted, place));
         let answers = self.answers(&routes);
-        let version = |known: Known| (known.cluster, self.metrics.destination(&known.app, &known.version));
-        let (clusters, versions) = clusters.known()?.map(version).unzip();
+        let (clusters, versions) = clusters.known()?.map(|Known { cluster, version, .. }| (cluster, version)).unzip();
         let (endpoints, _alive) = (Mutex::default(), self.metrics.reloads().snapshot());
         let compiled = Arc::new(Compiled { routes, answers, clusters, versions, endpoints, _alive });
         Ok(Snapshot { generation, compiled, exposed: Box::default() })
@@ -231,5 +258,32 @@ impl Builder {
         let files = Named { sources: &[], files: &Files::default() };
         let empty = self.build(&Resources::default(), files, &|_| String::new(), 0);
         empty.expect("no resource names a file")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::Buckets;
+
+    #[test]
+    fn who_held_a_retired_snapshot_last_does_not_free_it() {
+        let (registry, metrics) = (Arc::new(Registry::new(1)), Metrics::new(1, Buckets::Fine));
+        let builder = Builder { settings: Settings::default(), registry, metrics };
+        let snapshots = Snapshots::new(builder.empty());
+        let alive = || builder.metrics.reloads().snapshots();
+        let held = snapshots.current();
+        snapshots.publish(builder.empty());
+        snapshots.free_retired();
+        assert_eq!(alive(), 2, "it is held");
+        drop(held);
+        assert_eq!(alive(), 2, "that freed nothing");
+        snapshots.free_retired();
+        assert_eq!(alive(), 1);
+        let reweighted = snapshots.current().with_overlays(&[]);
+        snapshots.publish(reweighted);
+        snapshots.free_retired();
+        assert_eq!(alive(), 1, "what is in force is not retired with its overlays");
+        assert_eq!(snapshots.load().routes().ports().count(), 1);
     }
 }

@@ -12,6 +12,7 @@ mod configuration;
 mod contender;
 mod floor;
 mod options;
+#[allow(dead_code, reason = "the bench of reloads needs more of it")]
 mod process;
 mod report;
 mod upstream;

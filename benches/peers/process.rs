@@ -46,6 +46,17 @@ impl Cores {
     }
 }
 
+/// Keeps this process, and what it will start, to some cores.
+pub(crate) fn keep_to(cores: &str) -> Result<(), String> {
+    let id = std::process::id().to_string();
+    let done = Command::new("taskset").args(["--all-tasks", "--cpu-list", "--pid", cores, &id]).output();
+    match done {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(format!("taskset: {}", String::from_utf8_lossy(&output.stderr).trim())),
+        Err(error) => Err(format!("cannot start taskset: {error}")),
+    }
+}
+
 /// A port that nothing listens on.
 pub(crate) fn free_port() -> Result<u16, String> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).and_then(|listener| listener.local_addr());
@@ -103,11 +114,20 @@ impl Process {
 
     /// Resident memory, in KiB, of the process and all that it started. Shared pages count once for each.
     pub(crate) fn memory_kib(&self) -> Result<u64, String> {
-        let resident = |process: &Entry| {
+        self.sum_of_status("VmRSS:")
+    }
+
+    /// The most that it ever was.
+    pub(crate) fn memory_peak_kib(&self) -> Result<u64, String> {
+        self.sum_of_status("VmHWM:")
+    }
+
+    fn sum_of_status(&self, field: &str) -> Result<u64, String> {
+        let value = |process: &Entry| {
             let status = fs::read_to_string(format!("/proc/{}/status", process.id)).ok()?;
-            status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+            status.lines().find_map(|line| line.strip_prefix(field))?.trim().strip_suffix(" kB")?.parse::<u64>().ok()
         };
-        Ok(self.family()?.iter().filter_map(resident).sum())
+        Ok(self.family()?.iter().filter_map(value).sum())
     }
 
     fn family(&self) -> Result<Vec<Entry>, String> {

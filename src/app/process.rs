@@ -71,7 +71,7 @@ impl Signals {
                 _ = self.terminate.recv() => return Some(false),
                 _ = self.interrupt.recv() => return Some(true),
                 _ = self.hang_up.recv() => running.reload_soon(Trigger::Signal),
-                _ = health.tick() => if !running.is_healthy() { return None },
+                _ = health.tick() => if !running.look_after() { return None },
             }
         }
     }

@@ -152,7 +152,7 @@ impl Demo {
                 _ = looks.tick() => {}
                 () = &mut over => return true,
             }
-            if !running.is_healthy() {
+            if !running.look_after() {
                 return false;
             }
             let view = live.look(look(running));
@@ -177,6 +177,8 @@ fn options(folder: &Path, proxy: SocketAddr, admin: SocketAddr) -> Options {
         limits: Limits { max_connections: app::connections_allowed(), ..Limits::default() },
         drain_timeout: DRAIN,
         wait_for_config: false,
+        access_log: None,
+        state_dir: None,
     }
 }
 

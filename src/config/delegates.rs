@@ -97,7 +97,7 @@ pub fn merge(root: &HttpRoute, own: &HttpRoute, namespace: Option<&str>) -> Opti
     fill(&mut merged.retries, &root.retries);
     fill(&mut merged.fault, &root.fault);
     if merged.mirror.is_none() {
-        merged.mirror = root.mirror.as_ref().map(|destination| seen_from(destination, namespace));
+        merged.mirror = root.mirror.as_ref().map(|destination| Box::new(seen_from(destination, namespace)));
     }
     if merged.mirrors.is_empty() {
         merged.mirrors.clone_from(&root.mirrors);
@@ -277,7 +277,7 @@ mod tests {
 
     fn delegating(name: &str, matches: Vec<HttpMatch>, to: &str, namespace: Option<&str>) -> HttpRoute {
         let delegate = Delegate { name: text(to), namespace: namespace.map(text), ..Default::default() };
-        HttpRoute { delegate: Some(delegate), route: Vec::new(), ..rule(name, matches) }
+        HttpRoute { delegate: Some(delegate.into()), route: Vec::new(), ..rule(name, matches) }
     }
 
     fn service(name: &str, namespace: &str, hosts: &[&str], http: Vec<HttpRoute>) -> Resource<VirtualService> {
@@ -378,7 +378,7 @@ mod tests {
         let mirrors = vec![HttpMirror { destination: Some(destination("m")), ..Default::default() }];
         let root = HttpRoute {
             timeout: timeout(1),
-            mirror: Some(destination("far.example.com")),
+            mirror: Some(destination("far.example.com").into()),
             mirrors,
             ..delegating("r", vec![], "d", None)
         };

@@ -188,7 +188,7 @@ mod tests {
     }
 
     fn subset(name: &str, traffic_policy: Option<TrafficPolicy>) -> Subset {
-        Subset { name: text(name), traffic_policy, ..Default::default() }
+        Subset { name: text(name), traffic_policy: traffic_policy.map(Box::new), ..Default::default() }
     }
 
     fn rule(name: &str, host: &str, spec: DestinationRule) -> Resource<DestinationRule> {
@@ -241,7 +241,9 @@ mod tests {
                 name,
                 "reviews",
                 DestinationRule {
-                    traffic_policy: Some(TrafficPolicy { load_balancer: balancer(simple), ..Default::default() }),
+                    traffic_policy: Some(
+                        TrafficPolicy { load_balancer: balancer(simple), ..Default::default() }.into(),
+                    ),
                     subsets: subsets.iter().map(|name| subset(name, None)).collect(),
                     ..Default::default()
                 },
@@ -283,7 +285,7 @@ mod tests {
             ..Default::default()
         };
         let spec = DestinationRule {
-            traffic_policy: Some(top),
+            traffic_policy: Some(top.into()),
             subsets: vec![subset("plain", None), subset("own", Some(own))],
             ..Default::default()
         };

@@ -6,13 +6,13 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, interval};
 
 use super::draw::Draws;
@@ -22,8 +22,12 @@ use super::mirror::Copies;
 use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
+use crate::telemetry::access_log::{AccessLog, Line};
 use crate::telemetry::{Finished, Flag, RouteMetrics, Worker as Shard};
 use crate::upstream::{ConnectError, Endpoint};
+
+/// Clusters that are looked at before requests have their turn again: all of ten thousand services take milliseconds.
+const CLUSTERS_AT_ONCE: usize = 128;
 
 /// The same trouble is logged at most this often by one worker.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
@@ -39,6 +43,8 @@ pub struct Shared {
     pub draws: Arc<Draws>,
     /// Counters of requests that reach no destination.
     pub unrouted: Arc<RouteMetrics>,
+    /// Where finished requests are logged, if they are.
+    pub log: Option<AccessLog>,
     /// The end.
     pub shutdown: Listen,
 }
@@ -123,7 +129,7 @@ impl Worker {
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
-                _ = ticker.tick() => self.tick(&room),
+                _ = ticker.tick() => self.tick(&room).await,
                 Some(opened) = sockets.recv() => {
                     accepting.retain(|task: &JoinHandle<()>| !task.is_finished());
                     accepting.extend(self.open(opened, &room));
@@ -138,7 +144,7 @@ impl Worker {
         let mut ticker = interval(Duration::from_millis(20));
         while shutdown.stage() < Stage::Aborted {
             ticker.tick().await;
-            self.tick(&room);
+            self.tick(&room).await;
             if shutdown.stage() >= Stage::Closing {
                 self.watch.close_idle();
             }
@@ -159,15 +165,16 @@ impl Worker {
         }
     }
 
-    fn tick(&self, room: &Room) {
+    async fn tick(&self, room: &Room) {
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
         if room.is_wanted() {
             // Perhaps by a worker whose own connections are all busy.
             self.watch.close_oldest_idle();
         }
-        for cluster in self.view().snapshot().clusters() {
-            cluster.evict_idle(self.index, now);
+        for clusters in self.view().snapshot().clusters().chunks(CLUSTERS_AT_ONCE) {
+            clusters.iter().for_each(|cluster| cluster.evict_idle(self.index, now));
+            yield_now().await;
         }
     }
 
@@ -199,6 +206,11 @@ impl Worker {
     /// Counters of requests that reach no destination.
     pub fn unrouted(&self) -> &RouteMetrics {
         &self.shared.unrouted
+    }
+
+    /// Where finished requests are logged, if they are.
+    pub fn log(&self) -> Option<&AccessLog> {
+        self.shared.log.as_ref()
     }
 
     /// A uniform random number.
@@ -250,6 +262,10 @@ impl Worker {
             bytes_out: 0,
         };
         self.shared.unrouted.finished(self.shard(), &finished);
+        if let Some(log) = self.log() {
+            let (time, flags) = (Some(SystemTime::now()), finished.flags.to_string());
+            log.log(Box::new(Line { time, method: unknown, status, flags, ..Line::default() }));
+        }
     }
 
     /// Says that an endpoint cannot be reached, at most once a second for each.

@@ -211,9 +211,9 @@ impl<D> Compiler<'_, D> {
             action: action.unwrap_or_else(|| Action::Respond(DirectResponse::invalid())),
             sticky: sticky(written, metadata, root),
             timeout: written.timeout.map(|timeout| timeout.value),
-            retry: RetryPolicy::new(written.retries.as_ref()),
-            response_headers: HeaderOps::together(&[response(written.headers.as_ref())]),
-            path_rewrite: written.rewrite.as_ref().and_then(path_rewrite),
+            retry: RetryPolicy::new(written.retries.as_deref()),
+            response_headers: HeaderOps::together(&[response(written.headers.as_deref())]),
+            path_rewrite: written.rewrite.as_deref().and_then(path_rewrite),
         }
     }
 
@@ -311,7 +311,7 @@ fn weight(entry: &HttpRouteDestination) -> u64 {
 
 /// A destination with everything that is to be done to its messages.
 fn target<D>(to: D, written: &HttpRoute, entry: &HttpRouteDestination) -> Target<D> {
-    let (rule, own) = (written.headers.as_ref(), entry.headers.as_ref());
+    let (rule, own) = (written.headers.as_deref(), entry.headers.as_deref());
     let (request_headers, response_headers) = if written.route.len() == 1 {
         (HeaderOps::together(&[request(rule), request(own)]), HeaderOps::together(&[response(rule), response(own)]))
     } else {
@@ -646,7 +646,7 @@ mod tests {
         let delegate = Delegate { name: text("d"), ..Delegate::default() };
         let mut leading = rule("none", vec![on_uri(prefix("/a"))]);
         leading.route.clear();
-        leading.delegate = Some(delegate);
+        leading.delegate = Some(delegate.into());
         let own = vec![
             rule("outside", vec![on_uri(prefix("/b"))]),
             rule("inside", vec![on_uri(exact("/a/b"))]),
@@ -737,7 +737,7 @@ mod tests {
         let mut written = rule("b", vec![]);
         written.headers = rule_host.and_then(setting);
         written.rewrite =
-            rewrite.map(|authority| HttpRewrite { authority: Some(text(authority)), ..HttpRewrite::default() });
+            rewrite.map(|authority| HttpRewrite { authority: Some(text(authority)), ..HttpRewrite::default() }.into());
         written.route = own
             .iter()
             .map(|host| HttpRouteDestination { headers: host.and_then(setting), ..destination("b", Some(1)) })
@@ -780,7 +780,7 @@ mod tests {
     #[test]
     fn a_rewrite_depends_on_the_block_that_matched() {
         let mut written = rule("b", vec![on_uri(exact("/exact/x")), on_uri(prefix("/pre")), HttpMatch::default()]);
-        written.rewrite = Some(HttpRewrite { uri: Some(text("/new")), ..HttpRewrite::default() });
+        written.rewrite = Some(HttpRewrite { uri: Some(text("/new")), ..HttpRewrite::default() }.into());
         let table = one(vec![written]);
         for (path, wanted) in [("/exact/x?q", "/new?q"), ("/prefix?q", "/newfix?q"), ("/other", "/newother")] {
             assert_eq!(route(&table, path).rewritten(path).as_deref(), Some(wanted));
@@ -796,8 +796,8 @@ mod tests {
         for invalid in [
             HttpRoute::default(),
             unweighted,
-            HttpRoute { redirect: Some(redirect), ..HttpRoute::default() },
-            HttpRoute { direct_response: Some(HttpDirectResponse::default()), ..HttpRoute::default() },
+            HttpRoute { redirect: Some(redirect.into()), ..HttpRoute::default() },
+            HttpRoute { direct_response: Some(HttpDirectResponse::default().into()), ..HttpRoute::default() },
             HttpRoute { route: vec![HttpRouteDestination::default()], ..HttpRoute::default() },
         ] {
             let answer = went(&one(vec![invalid]), &Request::get("/"));

@@ -22,8 +22,8 @@ impl<D> Filters<D> {
     /// What a rule asks for; none if that is nothing. `destination` is asked once for each mirror that ever gets a copy.
     pub(super) fn new(written: &HttpRoute, destination: impl FnMut(&Destination) -> D) -> Option<Box<Self>> {
         let filters = Self {
-            cors: written.cors_policy.as_ref().map(Cors::new),
-            fault: written.fault.as_ref().and_then(Fault::new),
+            cors: written.cors_policy.as_deref().map(Cors::new),
+            fault: written.fault.as_deref().and_then(Fault::new),
             mirrors: mirror::compile(written, destination),
         };
         let idle = filters.cors.is_none() && filters.fault.is_none() && filters.mirrors.is_empty();

@@ -19,7 +19,7 @@ pub(super) fn compile<D>(written: &HttpRoute, mut destination: impl FnMut(&Desti
         (None, Some(percent)) => Chance::of(percent.value as f64),
         (None, None) => Some(Chance::ALWAYS),
     };
-    let single = written.mirror.iter().map(|to| (Some(to), single));
+    let single = written.mirror.as_deref().into_iter().map(|to| (Some(to), single));
     let several = written.mirrors.iter().map(|mirror| {
         let chance = mirror.percentage.as_ref().map_or(Some(Chance::ALWAYS), |percent| Chance::of(percent.value));
         (mirror.destination.as_ref(), chance)
@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn without_a_percentage_everything_is_mirrored_and_zero_is_off() {
-        let all = HttpRoute { mirror: to("m"), ..rule("b", vec![]) };
+        let all = HttpRoute { mirror: to("m").map(Box::new), ..rule("b", vec![]) };
         assert_eq!(compiled(&all), [("m".to_owned(), Chance::ALWAYS)]);
         assert!(compiled(&HttpRoute { mirror_percentage: Some(at(0.0)), ..all.clone() }).is_empty());
         assert!(compiled(&HttpRoute { mirror_percent: Some(at(0)), ..all.clone() }).is_empty());

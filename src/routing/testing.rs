@@ -44,8 +44,8 @@ pub(super) fn operations(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&
     HeaderOperations { set: map(set), add: map(add), remove: remove.iter().map(|name| text(name)).collect() }
 }
 
-pub(super) fn on_request(operations: HeaderOperations) -> Option<Headers> {
-    Some(Headers { request: Some(operations), response: None })
+pub(super) fn on_request(operations: HeaderOperations) -> Option<Box<Headers>> {
+    Some(Box::new(Headers { request: Some(operations), response: None }))
 }
 
 /// A block with a condition on the path only.

@@ -1,9 +1,10 @@
 //! The clusters of one generation: each destination of a route is resolved to endpoints, policy and metrics, once.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use foldhash::{HashMap, HashMapExt};
 
 use super::policy::cluster_policy;
 use super::{Builder, Destination, tls};
@@ -15,16 +16,18 @@ use crate::config::resource::service_entry::Resolution;
 use crate::config::services::{Address as Written, Service, Services};
 use crate::config::traffic::Traffic;
 use crate::routing::Wanted;
-use crate::upstream::{Address, Cluster, ClusterSpec, EndpointSpec, Target};
+use crate::telemetry::DestinationMetrics;
+use crate::upstream::budget::MEMORY;
+use crate::upstream::{Address, Budget, Cluster, ClusterSpec, EndpointSpec, Target};
 
 /// The version of a destination that says none: Istio's word for it.
 const UNKNOWN_VERSION: &str = "unknown";
 
-/// A cluster with what its metrics go by.
+/// A cluster with what its version has in common with every route to it.
 pub(super) struct Known {
     pub(super) cluster: Arc<Cluster>,
-    pub(super) app: String,
-    pub(super) version: String,
+    pub(super) version: Arc<DestinationMetrics>,
+    budget: Arc<Budget>,
 }
 
 /// The clusters that were asked for so far.
@@ -79,13 +82,11 @@ impl<'a> Clusters<'a> {
             self.problems.extend(problems);
             self.known.insert(key.clone(), known);
         }
-        let Known { cluster, app, version } = &self.known[&key];
-        let metrics = self.builder.metrics.route(wanted.route, app, version);
-        let attempts = metrics.destination().attempts_made();
+        let Known { cluster, version, budget } = &self.known[&key];
         Destination {
             cluster: Arc::clone(cluster),
-            budget: self.builder.registry.budget(app, version, attempts),
-            metrics,
+            budget: Arc::clone(budget),
+            metrics: self.builder.metrics.route_to(wanted.route, version),
             declared_at: place(written.place).into(),
         }
     }
@@ -112,11 +113,15 @@ impl<'a> Clusters<'a> {
         let protocol = service.ports.iter().find(|known| Some(known.number) == port).map(|port| port.protocol.as_str());
         let written = self.traffic.policy(&service.host, namespace, port, subset);
         let mut policy = cluster_policy(written, protocol);
-        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files, policy.transport.http2.is_some()));
+        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files));
         let (tls, problems) = tls.map_or_else(|problems| (None, problems), |tls| (tls, Vec::new()));
         policy.transport.tls = tls.map(Arc::new);
         let spec = ClusterSpec { key: key.to_owned(), name, policy, endpoints };
-        (Known { cluster: self.builder.registry.cluster(spec), app, version }, problems)
+        let cluster = self.builder.registry.cluster(spec);
+        let metrics = self.builder.metrics.destination(&app, &version);
+        let memory = cluster.policy().retry_budget.and_then(|budget| budget.memory()).unwrap_or(MEMORY);
+        let budget = self.builder.registry.budget(&app, &version, memory, metrics.attempts_made());
+        (Known { cluster, version: metrics, budget }, problems)
     }
 }
 

@@ -3,6 +3,7 @@
 //! Nothing here is called while a request is served; its one lock is between the control side and the scraper.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ struct Inner {
     rollouts: RolloutMetrics,
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
+    access_log_dropped: Arc<AtomicU64>,
     registry: Mutex<Registry>,
 }
 
@@ -104,6 +106,7 @@ impl Metrics {
             scale,
             unrouted,
             process: ProcessCollector::for_self(),
+            access_log_dropped: Arc::default(),
             registry: Mutex::new(registry),
         }))
     }
@@ -123,6 +126,12 @@ impl Metrics {
         let mut registry = self.lock();
         let destination = registry.destination(app, version, &self.0.scale, self.0.workers);
         registry.route(route, destination, &self.0.scale, self.0.workers)
+    }
+
+    /// The same for a version whose counters are known already.
+    #[must_use]
+    pub fn route_to(&self, route: &str, to: &Arc<DestinationMetrics>) -> Arc<RouteMetrics> {
+        self.lock().route(route, Arc::clone(to), &self.0.scale, self.0.workers)
     }
 
     /// The counters of requests that no route matches.
@@ -146,16 +155,11 @@ impl Metrics {
         gauge
     }
 
-    /// A step of a release in which the canary is drawn with `share`, 0 to 1, and counts from `counted_from` on; it is slow when
-    /// an answer takes longer than `slower_than`. `bell` rings when something has gone wrong.
+    /// A step of a release in which the canary is drawn with `share`, 0 to 1; it is slow when an answer takes longer than
+    /// `slower_than`. `bell` rings when something has gone wrong.
     #[must_use]
-    pub fn trial(
-        &self,
-        (share, counted_from): (f64, Instant),
-        slower_than: Option<Duration>,
-        bell: Arc<Notify>,
-    ) -> Arc<Trial> {
-        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), (share, counted_from), slower_than, bell))
+    pub fn trial(&self, share: f64, slower_than: Option<Duration>, bell: Arc<Notify>) -> Arc<Trial> {
+        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), share, slower_than, bell))
     }
 
     /// The upper bounds of the duration buckets, in seconds; one more bucket has none.
@@ -176,6 +180,12 @@ impl Metrics {
         registry.routes.configure(|r| routes.contains(&r.id), now);
         registry.destinations.configure(|d| destinations.contains(&d.id), now);
         registry.sweep(now);
+    }
+
+    /// Counts lines of the access log that were lost.
+    #[must_use]
+    pub fn access_log_dropped(&self) -> &Arc<AtomicU64> {
+        &self.0.access_log_dropped
     }
 
     /// The metrics of reloading the configuration.
@@ -223,7 +233,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
-        exposition::render(&mut registry, (&self.0.reloads, &self.0.rollouts), &self.0.process, &self.0.scale)
+        let lost = self.0.access_log_dropped.load(Relaxed);
+        let others = (&self.0.reloads, &self.0.rollouts, lost);
+        exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

@@ -8,6 +8,7 @@
 //! This module imports nothing of Serin; the words it exposes as label values come from the configuration, from
 //! status codes and from closed enums, never from a request.
 
+pub mod access_log;
 mod destination;
 mod exposition;
 mod flag;

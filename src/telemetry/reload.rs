@@ -132,7 +132,7 @@ impl ReloadMetrics {
         SnapshotToken { _counted: Arc::clone(&self.live) }
     }
 
-    pub(super) fn snapshots(&self) -> usize {
+    pub(crate) fn snapshots(&self) -> usize {
         Arc::strong_count(&self.live) - 1
     }
 

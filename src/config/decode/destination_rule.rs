@@ -126,7 +126,7 @@ pub(super) fn destination_rule(at: At<'_>, out: &mut Out) -> DestinationRule {
     let object = Object::open(at, &DESTINATION_RULE, out);
     DestinationRule {
         host: object.text("host", out),
-        traffic_policy: object.one("trafficPolicy", out, traffic_policy),
+        traffic_policy: object.boxed("trafficPolicy", out, traffic_policy),
         subsets: object.rules("subsets", out, subset),
         export_to: object.strings("exportTo", out),
         workload_selector: object.one("workloadSelector", out, workload_selector),
@@ -144,7 +144,7 @@ fn subset(at: At<'_>, out: &mut Out) -> Subset {
     Subset {
         name: object.text("name", out),
         labels: object.string_map("labels", out),
-        traffic_policy: object.one("trafficPolicy", out, traffic_policy),
+        traffic_policy: object.boxed("trafficPolicy", out, traffic_policy),
         place: object.place(),
     }
 }

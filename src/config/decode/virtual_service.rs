@@ -128,19 +128,19 @@ fn http_route(at: At<'_>, out: &mut Out) -> HttpRoute {
         name: object.string("name", out),
         matches: object.many("match", out, http_match),
         route: object.many("route", out, http_destination),
-        redirect: object.one("redirect", out, redirect),
-        direct_response: object.one("directResponse", out, direct_response),
-        delegate: object.one("delegate", out, delegate),
-        rewrite: object.one("rewrite", out, rewrite),
+        redirect: object.boxed("redirect", out, redirect),
+        direct_response: object.boxed("directResponse", out, direct_response),
+        delegate: object.boxed("delegate", out, delegate),
+        rewrite: object.boxed("rewrite", out, rewrite),
         timeout: object.duration("timeout", out),
-        retries: object.one("retries", out, retries),
-        fault: object.one("fault", out, fault),
-        mirror: object.one("mirror", out, destination),
+        retries: object.boxed("retries", out, retries),
+        fault: object.boxed("fault", out, fault),
+        mirror: object.boxed("mirror", out, destination),
         mirrors: object.many("mirrors", out, mirror),
         mirror_percent: object.uint32("mirrorPercent", out),
         mirror_percentage: object.one("mirrorPercentage", out, percent),
-        cors_policy: object.one("corsPolicy", out, cors),
-        headers: object.one("headers", out, headers),
+        cors_policy: object.boxed("corsPolicy", out, cors),
+        headers: object.boxed("headers", out, headers),
         place: object.place(),
     }
 }
@@ -175,7 +175,7 @@ fn http_destination(at: At<'_>, out: &mut Out) -> HttpRouteDestination {
     HttpRouteDestination {
         destination: object.one("destination", out, destination),
         weight: object.int32("weight", out),
-        headers: object.one("headers", out, headers),
+        headers: object.boxed("headers", out, headers),
         place: object.place(),
     }
 }

@@ -11,7 +11,7 @@ pub struct DestinationRule {
     /// `host`; empty when absent.
     pub host: Spanned<String>,
     /// `trafficPolicy`.
-    pub traffic_policy: Option<TrafficPolicy>,
+    pub traffic_policy: Option<Box<TrafficPolicy>>,
     /// `subsets`.
     pub subsets: Vec<Subset>,
     /// `exportTo`.
@@ -30,7 +30,7 @@ pub struct Subset {
     /// `labels` that an endpoint must carry.
     pub labels: StringMap,
     /// `trafficPolicy`.
-    pub traffic_policy: Option<TrafficPolicy>,
+    pub traffic_policy: Option<Box<TrafficPolicy>>,
     /// Where the entry begins.
     pub place: Place,
 }

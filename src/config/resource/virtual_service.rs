@@ -24,7 +24,7 @@ pub struct VirtualService {
     pub place: Place,
 }
 
-/// One entry of `http`.
+/// One entry of `http`. What most rules do not have is boxed: there may be a hundred thousand of them.
 #[derive(Clone, Debug, Default)]
 pub struct HttpRoute {
     /// `name`.
@@ -34,21 +34,21 @@ pub struct HttpRoute {
     /// `route`: weighted destinations.
     pub route: Vec<HttpRouteDestination>,
     /// `redirect`.
-    pub redirect: Option<HttpRedirect>,
+    pub redirect: Option<Box<HttpRedirect>>,
     /// `directResponse`.
-    pub direct_response: Option<HttpDirectResponse>,
+    pub direct_response: Option<Box<HttpDirectResponse>>,
     /// `delegate`.
-    pub delegate: Option<Delegate>,
+    pub delegate: Option<Box<Delegate>>,
     /// `rewrite`.
-    pub rewrite: Option<HttpRewrite>,
+    pub rewrite: Option<Box<HttpRewrite>>,
     /// `timeout`.
     pub timeout: Option<Spanned<Duration>>,
     /// `retries`.
-    pub retries: Option<HttpRetry>,
+    pub retries: Option<Box<HttpRetry>>,
     /// `fault`.
-    pub fault: Option<HttpFault>,
+    pub fault: Option<Box<HttpFault>>,
     /// `mirror`.
-    pub mirror: Option<Destination>,
+    pub mirror: Option<Box<Destination>>,
     /// `mirrors`.
     pub mirrors: Vec<HttpMirror>,
     /// `mirrorPercent` (deprecated).
@@ -56,9 +56,9 @@ pub struct HttpRoute {
     /// `mirrorPercentage`; `{}` is 0.
     pub mirror_percentage: Option<Percent>,
     /// `corsPolicy`.
-    pub cors_policy: Option<CorsPolicy>,
+    pub cors_policy: Option<Box<CorsPolicy>>,
     /// `headers`.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
     /// Where the rule begins.
     pub place: Place,
 }
@@ -106,7 +106,7 @@ pub struct HttpRouteDestination {
     /// `weight`.
     pub weight: Option<Spanned<i64>>,
     /// `headers`.
-    pub headers: Option<Headers>,
+    pub headers: Option<Box<Headers>>,
     /// Where the entry begins.
     pub place: Place,
 }

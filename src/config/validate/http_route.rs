@@ -26,9 +26,9 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     for block in &route.matches {
         http_match::check(report, block, scope);
     }
-    headers::operations(report, route.headers.as_ref());
-    cors::check(report, route.cors_policy.as_ref());
-    fault::check(report, route.fault.as_ref());
+    headers::operations(report, route.headers.as_deref());
+    cors::check(report, route.cors_policy.as_deref());
+    fault::check(report, route.fault.as_deref());
     mirror::check(report, route);
     if let Some(found) = &route.redirect {
         redirect(report, found, route);
@@ -39,15 +39,15 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     if let Some(found) = &route.delegate {
         delegate(report, found);
     }
-    retry::check(report, route.retries.as_ref());
+    retry::check(report, route.retries.as_deref());
     if let Some(found) = &route.rewrite {
         rewrite(report, found);
     }
-    headers::one_authority(report, route.rewrite.as_ref(), route.headers.as_ref());
+    headers::one_authority(report, route.rewrite.as_deref(), route.headers.as_deref());
     weights::check(report, &route.route, scope);
     without_upstream(report, route);
     if let Some(timeout) = &route.timeout {
-        checks::duration(report, timeout);
+        checks::limit(report, timeout);
     }
 }
 
@@ -97,7 +97,7 @@ fn without_upstream(report: &mut Report, route: &HttpRoute) {
     let removed = request.and_then(|request| request.remove.first());
     for (name, place) in [
         ("timeout", route.timeout.as_ref().map(|timeout| timeout.place)),
-        ("retries", route.retries.as_ref().map(|retries| retries.place)),
+        ("retries", route.retries.as_deref().map(|retries| retries.place)),
         ("mirror", route.mirror.as_ref().map(|mirror| mirror.place)),
         ("mirrors", route.mirrors.first().map(|mirror| mirror.place)),
         ("headers.request", changed.or(removed).map(|name| name.place)),

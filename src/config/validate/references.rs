@@ -88,7 +88,7 @@ fn targets(route: &HttpRoute) -> impl Iterator<Item = Target<'_>> {
         let used = alone || entry.weight.as_ref().is_some_and(|weight| weight.value > 0);
         Some(Target { destination: entry.destination.as_ref()?, used })
     });
-    let mirrors = route.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref()).chain(&route.mirror);
+    let mirrors = route.mirrors.iter().filter_map(|mirror| mirror.destination.as_ref()).chain(route.mirror.as_deref());
     weighted.chain(mirrors.map(|destination| Target { destination, used: true }))
 }
 

@@ -18,7 +18,7 @@ pub(super) fn check(report: &mut Report, route: &[HttpRouteDestination], scope: 
             Some(found) => destination(report, found),
             None => report.add(missing(entry.place, "`destination` is missing")),
         }
-        headers::operations(report, entry.headers.as_ref());
+        headers::operations(report, entry.headers.as_deref());
     }
     let weights: Vec<_> = route.iter().map(|entry| (entry.weight.as_ref(), entry.place)).collect();
     if single_weights(report, &weights) {

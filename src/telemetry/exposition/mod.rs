@@ -29,7 +29,7 @@ type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    (reloads, rollouts): (&ReloadMetrics, &RolloutMetrics),
+    (reloads, rollouts, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, u64),
     process: &ProcessCollector,
     scale: &Scale,
 ) -> String {
@@ -48,6 +48,7 @@ pub(super) fn render(
         + registry.flags.dropped
         + turned_away;
     families.push(family(names::DROPPED, vec![counter(dropped)]));
+    families.push(family(names::LOG_DROPPED, vec![counter(log_lines_lost)]));
     families.retain(|family| !family.get_metric().is_empty());
     families.sort_by(|a, b| a.name().cmp(b.name()));
     TextEncoder::new().encode_to_string(&families).expect("every family has a name and metrics")
