@@ -11,6 +11,7 @@ mod reply;
 mod server;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::sync::Arc;
 
@@ -24,6 +25,7 @@ use axum::routing::{get, post};
 pub use config::Reloaded;
 pub use probes::Readiness;
 pub use server::serve;
+pub use versions::Board;
 
 /// What the answers come from. The closures are called on the admin's own threads and may take their time.
 pub struct AdminState {
@@ -33,6 +35,8 @@ pub struct AdminState {
     pub hosts: Vec<String>,
     /// Whether the process takes traffic now.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// What every version did: `/api/v1/versions`.
+    pub versions: Board,
     /// The configuration in force and what became of the last one looked at: the body of `/config/status`.
     pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// The configuration in force in full: the body of `/config/dump`.
@@ -54,6 +58,8 @@ fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
         .route("/config/status", get(config::status))
         .route("/config/dump", get(config::dump))
         .route("/config/reload", post(config::reload))
+        .route("/api/v1/versions", get(versions::versions))
+        .route("/api/v1/versions/reset", post(versions::reset))
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(state)

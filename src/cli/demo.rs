@@ -1,13 +1,11 @@
 //! `serin demo`: a canary release to watch and to play with, and nothing else needed. Starts what a release needs around the
 //! proxy, which is the same that `serin run` starts.
 
-mod background;
 mod folder;
 mod live;
 mod screen;
 mod traffic;
 mod view;
-mod window;
 
 use std::future::pending;
 use std::io;
@@ -23,13 +21,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 
-use self::background::{Background, ended};
 use self::folder::{Upstream, WEIGHTS, Written};
 use self::live::{Live, Look};
 use self::screen::Screen;
 use self::traffic::Seen;
 use super::echo::{self, Behaviour, Latency, Responder};
 use super::values::parse_duration;
+use super::view::background::{self, Background, ended};
 use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
 use crate::config::diagnostic::Severity;
 use crate::config::render::Entry;

@@ -13,6 +13,7 @@ pub mod set_weight;
 pub mod status;
 pub mod test;
 pub mod values;
+mod view;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;

@@ -18,20 +18,23 @@ mod metrics;
 mod names;
 mod record;
 mod reload;
+mod report;
 mod route;
 mod scale;
 mod shard;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod wire;
 
-pub use destination::{DestinationMetrics, EndpointMetrics, Latency};
+pub use destination::{DestinationMetrics, EndpointMetrics};
 pub use flag::{Flag, Flags};
 pub use histogram::Distribution;
 pub use limit::{LABEL_SETS, OTHER};
-pub use metrics::{ActiveRoute, Metrics, NONE, VersionSummary};
+pub use metrics::{ActiveRoute, Metrics, NONE};
 pub use record::{AttemptResult, Finished, MirrorResult};
 pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
+pub use report::{Codes, RouteSummary, Tally, VersionSummary};
 pub use route::RouteMetrics;
 pub use scale::Buckets;
 pub use shard::Worker;
