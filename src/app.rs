@@ -17,6 +17,7 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::Buckets;
 
+pub use crate::control::rollout::Status as ReleaseStatus;
 pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::StatusCode;
-use jiff::{Timestamp, Unit};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -23,9 +23,10 @@ pub struct Board {
     baseline: Mutex<Option<Baseline>>,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Moment {
-    at: Timestamp,
+    /// RFC 3339.
+    text: String,
     clock: Instant,
 }
 
@@ -51,27 +52,27 @@ impl Board {
     fn answer(&self, since: Since) -> Value {
         let baseline = self.baseline.lock().unwrap_or_else(PoisonError::into_inner);
         let baseline = baseline.as_ref().filter(|_| since == Since::Reset);
-        self.count(baseline, (self.read)(), Moment::now())
+        self.count(baseline, (self.read)(), &Moment::now())
     }
 
     /// What was since the last reset. One reading is both its end and the next beginning, so that no request is lost between.
     fn reset(&self) -> Value {
         let mut baseline = self.baseline.lock().unwrap_or_else(PoisonError::into_inner);
         let (versions, now) = ((self.read)(), Moment::now());
-        let answer = self.count(baseline.as_ref(), versions.clone(), now);
+        let answer = self.count(baseline.as_ref(), versions.clone(), &now);
         *baseline = Some(Baseline { from: now, versions });
         answer
     }
 
-    fn count(&self, baseline: Option<&Baseline>, versions: Vec<VersionSummary>, now: Moment) -> Value {
+    fn count(&self, baseline: Option<&Baseline>, versions: Vec<VersionSummary>, now: &Moment) -> Value {
         let (from, versions) = match baseline {
-            Some(Baseline { from, versions: earlier }) => (*from, VersionSummary::since(versions, earlier)),
-            None => (self.start, versions),
+            Some(Baseline { from, versions: earlier }) => (from, VersionSummary::since(versions, earlier)),
+            None => (&self.start, versions),
         };
         json!({
-            "since": from.text(),
+            "since": from.text,
             "reset": baseline.is_some(),
-            "now": now.text(),
+            "now": now.text,
             "seconds": now.clock.duration_since(from.clock).as_secs_f64(),
             "versions": versions,
         })
@@ -80,11 +81,7 @@ impl Board {
 
 impl Moment {
     fn now() -> Self {
-        Self { at: Timestamp::now(), clock: Instant::now() }
-    }
-
-    fn text(&self) -> String {
-        self.at.round(Unit::Millisecond).map_or_else(|_| self.at.to_string(), |at| format!("{at:.3}"))
+        Self { text: format!("{:.3}", Timestamp::now()), clock: Instant::now() }
     }
 }
 

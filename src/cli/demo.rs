@@ -17,7 +17,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 
@@ -28,6 +27,7 @@ use self::traffic::Seen;
 use super::echo::{self, Behaviour, Latency, Responder};
 use super::values::parse_duration;
 use super::view::background::{self, Background, ended};
+use super::view::signals::Signals;
 use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
 use crate::config::diagnostic::Severity;
 use crate::config::render::Entry;
@@ -254,23 +254,4 @@ fn introduction(written: Written, proxy: SocketAddr, admin: SocketAddr, switch: 
 fn command() -> String {
     let typed = std::env::args().next().unwrap_or_default();
     if typed.is_empty() || typed.contains(char::is_whitespace) { "serin".to_owned() } else { typed }
-}
-
-/// What ends the demo.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }
