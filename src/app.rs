@@ -10,12 +10,13 @@ mod serve;
 mod tls;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
 
 use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
-use crate::telemetry::Buckets;
+use crate::telemetry::{Buckets, access_log};
 
 pub use crate::control::rollout::Status as ReleaseStatus;
 pub use crate::control::{Inputs, OnDiskState};
@@ -48,6 +49,10 @@ pub struct Options {
     pub drain_timeout: Duration,
     /// Whether to start without a valid configuration.
     pub wait_for_config: bool,
+    /// Where finished requests are logged, if they are.
+    pub access_log: Option<access_log::Destination>,
+    /// Where the states of releases outlive the process.
+    pub state_dir: Option<PathBuf>,
 }
 
 /// The cores that this process may use.

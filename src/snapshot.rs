@@ -7,7 +7,7 @@ mod release;
 mod tls;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::{ArcSwap, Guard};
 
@@ -16,8 +16,8 @@ use crate::config::diagnostic::Diagnostic;
 use crate::config::place::Place;
 use crate::config::resource::Resources;
 use crate::config::settings::Settings;
-use crate::routing::{self, Action, RouteTable, Rule};
-use crate::telemetry::{DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
+use crate::routing::{self, Action, Entry, RouteTable, Rule, Target};
+use crate::telemetry::{ActiveRoute, DestinationMetrics, EndpointMetrics, Metrics, NONE, RouteMetrics, SnapshotToken};
 use crate::upstream::{Budget, Cluster, Registry};
 use clusters::{Clusters, Known};
 pub use release::{Exposed, Overlay};
@@ -79,8 +79,25 @@ impl Snapshot {
         self.exposed.iter().find(|exposed| exposed.number() == rule.number)
     }
 
-    /// The same configuration with these overlays instead of those it has.
-    fn with_overlays(&self, overlays: &[Overlay]) -> Self {
+    /// The destinations of the rule with this number in a VirtualService; none if it is not there or does not forward.
+    pub fn split(
+        &self,
+        namespace: &str,
+        virtual_service: &str,
+        number: usize,
+    ) -> Option<&[Entry<Target<Destination>>]> {
+        let mut rules = self.compiled.routes.rules().map(|(_, rule)| rule);
+        let rule = rules
+            .find(|rule| rule.origin.as_ref().is_some_and(|origin| origin.is(namespace, virtual_service, number)))?;
+        match &rule.action {
+            Action::Forward(split) => Some(split.entries()),
+            Action::Redirect(_) | Action::Respond(_) => None,
+        }
+    }
+
+    /// The same configuration with these overlays instead of those it has. Takes no longer than looking at each rule once.
+    #[must_use]
+    pub fn with_overlays(&self, overlays: &[Overlay]) -> Self {
         let compiled = Arc::clone(&self.compiled);
         let exposed = Exposed::all(overlays, &compiled.routes);
         Self { generation: self.generation, compiled, exposed }
@@ -132,49 +149,39 @@ impl Snapshot {
     }
 }
 
+/// Every pair of rule and destination, with its shares: what [`Metrics::activate`] wants to know.
+pub fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
+    let active = |Placed { to, declared, effective }: Placed<'_>| ActiveRoute {
+        metrics: Arc::clone(&to.metrics),
+        declared,
+        effective,
+    };
+    snapshot.destinations().map(active).collect()
+}
+
 /// The configuration in force, for everybody.
 #[derive(Debug)]
-pub struct Snapshots {
-    current: ArcSwap<Snapshot>,
-    /// Those in force. Whoever replaces the snapshot holds this, so that a new configuration and a step of a release do not
-    /// lose one another.
-    overlays: Mutex<Vec<Overlay>>,
-}
+pub struct Snapshots(ArcSwap<Snapshot>);
 
 impl Snapshots {
     /// Puts a first generation in force.
     pub fn new(first: Snapshot) -> Self {
-        Self { current: ArcSwap::from_pointee(first), overlays: Mutex::default() }
+        Self(ArcSwap::from_pointee(first))
     }
 
-    /// Puts the next generation in force, under the overlays of this moment: every request that begins after this sees it.
+    /// Puts a snapshot in force: every request that begins after this sees it.
     pub fn publish(&self, next: Snapshot) {
-        let overlays = self.overlays();
-        let next = if overlays.is_empty() { next } else { next.with_overlays(&overlays) };
-        self.current.store(Arc::new(next));
-    }
-
-    /// Puts these overlays over the generation in force and those to come, instead of the ones there are. Takes no longer than
-    /// looking at each rule once, even while another configuration is being compiled.
-    pub fn overlay(&self, overlays: Vec<Overlay>) {
-        let mut held = self.overlays();
-        let next = self.current.load().with_overlays(&overlays);
-        *held = overlays;
-        self.current.store(Arc::new(next));
-    }
-
-    fn overlays(&self) -> MutexGuard<'_, Vec<Overlay>> {
-        self.overlays.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.store(Arc::new(next));
     }
 
     /// The generation of this moment, for a moment only.
     pub fn load(&self) -> Guard<Arc<Snapshot>> {
-        self.current.load()
+        self.0.load()
     }
 
     /// The generation of this moment, to be kept.
     pub fn current(&self) -> Arc<Snapshot> {
-        self.current.load_full()
+        self.0.load_full()
     }
 }
 

@@ -1,18 +1,16 @@
 //! `/`: the list of resources, for a person who followed the port.
 
+use std::fmt::Write as _;
+
+use super::resources::RESOURCES;
+
 /// Plain text.
-pub(super) async fn index() -> &'static str {
-    concat!(
-        "serin ",
-        env!("CARGO_PKG_VERSION"),
-        "\n\n",
-        "GET  /metrics         Prometheus metrics\n",
-        "GET  /ready           200 while taking traffic, 503 before that and while draining\n",
-        "GET  /live            200 while the process answers\n",
-        "GET  /api/v1/versions        what every version did since the start; ?since=reset: since the last reset\n",
-        "POST /api/v1/versions/reset  answers what was since the last reset, and begins anew\n",
-        "GET  /config/status   the configuration in force, and what is wrong with the one on disk\n",
-        "GET  /config/dump     the configuration in force in full\n",
-        "POST /config/reload   look at the configuration now: 200 with the generation, 422 with what is wrong\n",
-    )
+pub(super) fn text() -> String {
+    let mut text = format!("serin {}\n\n", env!("CARGO_PKG_VERSION"));
+    let widest = RESOURCES.iter().map(|resource| resource.path.len()).max().unwrap_or_default();
+    for resource in RESOURCES {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:<4} {:<widest$}  {}", resource.method, resource.path, resource.does);
+    }
+    text
 }

@@ -1,4 +1,4 @@
-//! What operators ask: metrics, readiness, the configuration's state. HTTP on a thread of its own.
+//! What operators ask: metrics, readiness, the configuration's state, the versions, the releases. HTTP on a thread of its own.
 //!
 //! The data plane does not know this module, and nothing here runs on a data-plane thread: a flood of requests there
 //! cannot make the probes fail, and a flood here cannot slow a request down.
@@ -8,6 +8,8 @@ mod guard;
 mod index;
 mod probes;
 mod reply;
+mod resources;
+mod rollouts;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -20,12 +22,13 @@ use axum::extract::State;
 use axum::http::header;
 use axum::middleware;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 
 pub use config::Reloaded;
 pub use probes::Readiness;
 pub use server::serve;
 pub use versions::Board;
+
+use crate::control::rollout::Desk;
 
 /// What the answers come from. The closures are called on the admin's own threads and may take their time.
 pub struct AdminState {
@@ -43,6 +46,8 @@ pub struct AdminState {
     pub dump: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Looks at the configuration now and returns when the result is in force.
     pub reload: Box<dyn Fn() -> Reloaded + Send + Sync>,
+    /// The releases.
+    pub releases: Desk,
 }
 
 type Shared = Arc<AdminState>;
@@ -50,16 +55,9 @@ type Shared = Arc<AdminState>;
 /// Every resource, behind the guard. `listen` is the address that requests come in at.
 fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
     let hosts = Arc::new(guard::Hosts::new(listen, &state.hosts));
-    Router::new()
-        .route("/", get(index::index))
-        .route("/metrics", get(metrics))
-        .route("/ready", get(probes::ready))
-        .route("/live", get(probes::live))
-        .route("/config/status", get(config::status))
-        .route("/config/dump", get(config::dump))
-        .route("/config/reload", post(config::reload))
-        .route("/api/v1/versions", get(versions::versions))
-        .route("/api/v1/versions/reset", post(versions::reset))
+    let router = Router::new();
+    let router = resources::RESOURCES.iter().fold(router, |router, one| router.route(one.path, (one.route)()));
+    router
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(state)

@@ -5,23 +5,34 @@ use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
-/// An error as a person and a script can read it: `{"error": "<word>", "message": "<sentence>"}`.
+/// An error as a person and a script can read it: `{"error": "<word>", "message": "<sentence>"}`, and `"known": [names]` where
+/// a name was asked for that is none of them.
 #[derive(Debug)]
 pub(super) struct Refusal {
     status: StatusCode,
     error: &'static str,
     message: String,
+    known: Option<Vec<String>>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
-        Self { status, error, message: message.into() }
+        Self { status, error, message: message.into(), known: None }
+    }
+
+    /// The same, and these are the names that there are.
+    pub(super) fn knowing(self, known: Vec<String>) -> Self {
+        Self { known: Some(known), ..self }
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({ "error": self.error, "message": self.message }))).into_response()
+        let mut body = json!({ "error": self.error, "message": self.message });
+        if let Some(known) = self.known {
+            body["known"] = json!(known);
+        }
+        (self.status, Json(body)).into_response()
     }
 }
 

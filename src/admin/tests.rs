@@ -10,13 +10,17 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
+use super::resources::RESOURCES;
 use super::{AdminState, Board, Readiness, Reloaded, serve};
 use crate::telemetry::{Buckets, Finished, Flags, Metrics, Worker};
+
+mod rollouts;
 
 struct Admin {
     address: SocketAddr,
     reloads: Arc<AtomicU64>,
     readiness: Arc<AtomicUsize>,
+    said: rollouts::Said,
     metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -39,6 +43,7 @@ impl Admin {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (reloads, readiness) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(1)));
+        let said = rollouts::Said::default();
         let (counted, asked) = (Arc::clone(&reloads), Arc::clone(&readiness));
         let metrics = Metrics::new(1, Buckets::Fine);
         let (rendered, versions) = (metrics.clone(), metrics.clone());
@@ -58,11 +63,12 @@ impl Admin {
                 1 => Reloaded::InForce { generation: 8, changed: false },
                 _ => Reloaded::Rejected { generation: 8, diagnostics: json!([{ "line": 3 }]) },
             }),
+            releases: rollouts::desk(said.clone()),
         };
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or(()) };
         let thread = serve(listener, state, shutdown).unwrap();
-        Self { address, reloads, readiness, metrics, stop: Some(stop), thread: Some(thread) }
+        Self { address, reloads, readiness, said, metrics, stop: Some(stop), thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -141,10 +147,13 @@ fn wrong_paths_and_methods_are_json_errors() {
 fn the_index_lists_every_resource() {
     let admin = Admin::start();
     let index = admin.ask("GET /", "").body;
-    for path in ["/metrics", "/ready", "/live", "/config/status", "/config/dump", "/config/reload", "/api/v1/versions"]
-    {
-        assert!(index.contains(&format!(" {path} ")), "{path}");
-        assert_ne!(admin.ask(&format!("GET {path}"), "").status, 404, "{path}");
+    assert_eq!(index.lines().count(), RESOURCES.len() + 2);
+    for resource in RESOURCES {
+        let line = index.lines().find(|line| line.starts_with(&format!("{:<4} {} ", resource.method, resource.path)));
+        assert!(line.is_some_and(|line| line.ends_with(resource.does)), "{}", resource.path);
+        let path = resource.path.replace("{name}", "idle");
+        let answer = admin.ask(&format!("{} {path}", resource.method), "");
+        assert!(!answer.body.contains("no resource at") && answer.status != 405, "{path}: {}", answer.body);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use crate::admin::{AdminState, Board, Readiness, Reloaded};
+use crate::control::rollout::Desk;
 use crate::control::{Outcome, Publisher, Trigger};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::Snapshots;
@@ -16,6 +17,7 @@ pub(super) fn admin_state(
     (metrics, snapshots): (Metrics, Arc<Snapshots>),
     shutdown: &Arc<Shutdown>,
     dump: Arc<Mutex<Value>>,
+    releases: Desk,
 ) -> AdminState {
     let (of_readiness, of_status, of_reload) = (publisher.clone(), publisher.clone(), publisher.clone());
     let stage = shutdown.listen();
@@ -41,5 +43,6 @@ pub(super) fn admin_state(
                 Reloaded::Rejected { generation, diagnostics: json!(rejection.problems) }
             }
         }),
+        releases,
     }
 }

@@ -9,16 +9,16 @@ use super::notices::Notices;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::load::Loaded;
 use crate::config::place::Place;
-use crate::snapshot::{Builder, Placed, Snapshot, Snapshots};
-use crate::telemetry::ActiveRoute;
+use crate::control::rollout::{Releases, orders};
+use crate::snapshot::Builder;
 use crate::upstream::resolve::Resolver;
 
 /// Puts a valid configuration in force.
 pub(super) struct Installer {
     /// Builds snapshots on what is alive.
     pub(super) builder: Builder,
-    /// Where it is put in force.
-    pub(super) snapshots: Arc<Snapshots>,
+    /// Puts it in force, with the weights of the releases that it orders.
+    pub(super) releases: Releases,
     /// Open sockets.
     pub(super) listeners: Arc<ListenerSet>,
     /// Looks up names that are new.
@@ -41,9 +41,7 @@ impl Installer {
             None => "the command line".to_owned(),
         };
         let snapshot = self.builder.build(&loaded.resources, loaded.named(), &place, generation)?;
-        // Series exist before the first request can count in them.
-        self.builder.metrics.activate(active_routes(&snapshot));
-        self.snapshots.publish(snapshot);
+        self.releases.publish(snapshot, orders(loaded));
         self.listeners.commit(listeners);
         self.builder.registry.prune();
         self.resolver.wake();
@@ -57,14 +55,4 @@ impl Installer {
         self.notices.give(&loaded.resources, &self.builder.settings);
         Ok(())
     }
-}
-
-/// Every pair of rule and destination, with its share.
-pub(super) fn active_routes(snapshot: &Snapshot) -> Vec<ActiveRoute> {
-    let active = |Placed { to, declared, effective }: Placed<'_>| ActiveRoute {
-        metrics: Arc::clone(&to.metrics),
-        declared,
-        effective,
-    };
-    snapshot.destinations().map(active).collect()
 }

@@ -12,16 +12,18 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::admin_state;
-use super::install::{Installer, active_routes};
+use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
 use super::notices::Notices;
 use crate::admin::{self, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
+use crate::control::rollout::Releases;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
 use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
-use crate::snapshot::{Builder, Snapshots};
+use crate::snapshot::{Builder, Snapshots, active_routes};
+use crate::telemetry::access_log::{AccessLog, AccessLogThread};
 use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};
@@ -48,6 +50,9 @@ pub struct Running {
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
     admin_thread: JoinHandle<()>,
+    rollout_thread: JoinHandle<()>,
+    releases: Releases,
+    log_thread: Option<AccessLogThread>,
     watch: Option<FileWatch>,
 }
 
@@ -70,45 +75,84 @@ pub fn start(options: Options) -> Result<Running, String> {
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
     let snapshots = Arc::new(Snapshots::new(builder.empty()));
+    let (releases, rollout_thread) =
+        Releases::start(Arc::clone(&snapshots), metrics.clone(), options.state_dir.as_deref())
+            .map_err(|error| failed("keep the states of releases", &error))?;
     let shutdown = Arc::new(Shutdown::default());
     let dump = Arc::new(Mutex::new(Value::Null));
     let install = Installer {
         builder,
-        snapshots: Arc::clone(&snapshots),
+        releases: releases.clone(),
         listeners: Arc::clone(&listeners),
         resolver: Arc::clone(&resolver),
         dump: Arc::clone(&dump),
         notices: Notices::default(),
     };
-    let install = Box::new(move |loaded: &Loaded, generation| install.install(loaded, generation));
-    let publisher = Publisher::new(inputs.clone(), settings, metrics.clone(), install);
-    if let Outcome::Rejected { .. } = publisher.start()
-        && !options.wait_for_config
-    {
-        return Err(
-            "error: there is no valid configuration to start with (--wait-for-config would wait for one)".to_owned()
-        );
-    }
+    let publisher = publish_first(install, &options, settings, &metrics)?;
     resolver.settle(FIRST_LOOKUP);
 
+    let (log, log_thread) = open_log(&options, &metrics)?.unzip();
     let shared = Shared {
         snapshots,
         limits: Arc::new(options.limits.clone()),
         draws: Arc::new(Draws::new(options.seed)),
         unrouted: Arc::clone(metrics.unrouted()),
+        log,
         shutdown: shutdown.listen(),
     };
     let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     let snapshots = shared.snapshots;
     let shown = (metrics.clone(), Arc::clone(&snapshots));
-    let state = AdminState { hosts: options.admin_hosts.clone(), ..admin_state(&publisher, shown, &shutdown, dump) };
-    let mut end = shutdown.listen();
-    let ended = async move { end.reached(Stage::Aborted).await };
-    let admin_thread =
-        admin::serve(admin_socket, state, ended).map_err(|error| failed("start the admin thread", &error))?;
+    let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
+    let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
+    let admin_thread = start_admin(admin_socket, state, &shutdown)?;
     let watch = watch(inputs, &publisher)?;
     let listeners = listeners.started();
-    Ok(Running { listeners, admin, publisher, metrics, snapshots, shutdown, workers, admin_thread, watch })
+    Ok(Running {
+        listeners,
+        admin,
+        publisher,
+        metrics,
+        snapshots,
+        shutdown,
+        workers,
+        admin_thread,
+        rollout_thread,
+        releases,
+        log_thread,
+        watch,
+    })
+}
+
+fn start_admin(socket: StdListener, state: AdminState, shutdown: &Shutdown) -> Result<JoinHandle<()>, String> {
+    let mut end = shutdown.listen();
+    let ended = async move { end.reached(Stage::Aborted).await };
+    admin::serve(socket, state, ended).map_err(|error| failed("start the admin thread", &error))
+}
+
+fn open_log(options: &Options, metrics: &Metrics) -> Result<Option<(AccessLog, AccessLogThread)>, String> {
+    let Some(to) = &options.access_log else { return Ok(None) };
+    let opened = AccessLog::start(to, Arc::clone(metrics.access_log_dropped()));
+    let place = to.file.as_ref().map_or_else(|| "standard output".to_owned(), |path| path.display().to_string());
+    opened.map(Some).map_err(|error| failed(&format!("log requests to {place}"), &error))
+}
+
+/// Puts the configuration that is there at the start in force.
+fn publish_first(
+    install: Installer,
+    options: &Options,
+    settings: Settings,
+    metrics: &Metrics,
+) -> Result<Publisher, String> {
+    let install = Box::new(move |loaded: &Loaded, generation| install.install(loaded, generation));
+    let publisher = Publisher::new(options.inputs.clone(), settings, metrics.clone(), install);
+    match publisher.start() {
+        Outcome::Rejected { .. } if !options.wait_for_config => {
+            Err("error: there is no valid configuration to start with (--wait-for-config would wait for one)"
+                .to_owned())
+        }
+        _ => Ok(publisher),
+    }
 }
 
 /// What stands in no file cannot change.
@@ -165,6 +209,10 @@ impl Running {
         self.shutdown.enter(Stage::Aborted);
         drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
+        // With the last worker went the last who could log.
+        self.log_thread.into_iter().for_each(AccessLogThread::join);
+        self.releases.end();
+        let _ = self.rollout_thread.join();
         // The admin thread ends by the same signal; a panic in it was logged where it happened.
         let _ = self.admin_thread.join();
         cut_off

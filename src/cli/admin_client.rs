@@ -9,7 +9,7 @@ use bytes::Bytes;
 use clap::Args;
 use http::uri::Authority;
 use http::{Method, Request, StatusCode, Uri, header};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -79,7 +79,7 @@ impl Admin {
     /// # Errors
     /// When there is no answer, or one that is not JSON: what to tell the operator.
     pub fn get(&self, path: &str) -> Result<Answer, String> {
-        self.ask(&Method::GET, path)
+        self.ask(&Method::GET, path, None)
     }
 
     /// Asks for something to be done.
@@ -87,23 +87,36 @@ impl Admin {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn post(&self, path: &str) -> Result<Answer, String> {
-        self.ask(&Method::POST, path)
+        self.ask(&Method::POST, path, None)
     }
 
-    fn ask(&self, method: &Method, path: &str) -> Result<Answer, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(self.fetch(method, path))
-    }
-
-    /// Asks without holding the thread up; to be given up by dropping it.
+    /// Asks for something to be done, in more words.
     ///
     /// # Errors
     /// As [`get`](Self::get).
-    pub(super) async fn fetch(&self, method: &Method, path: &str) -> Result<Answer, String> {
+    pub fn post_json(&self, path: &str, body: &Value) -> Result<Answer, String> {
+        self.ask(&Method::POST, path, Some(body))
+    }
+
+    fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
+        let request = self.request(method, path, body)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(self.send(request))
+    }
+
+    /// As [`get`](Self::get), without holding the thread up; to be given up by dropping it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) async fn fetch(&self, path: &str) -> Result<Answer, String> {
+        self.send(self.request(&Method::GET, path, None)?).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let stream = timeout(CONNECT, TcpStream::connect(self.authority.as_str())).await;
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(|error| self.unreachable(&error))?;
-        let exchange = timeout(ANSWER, self.exchange(stream, method, path)).await;
+        let exchange = timeout(ANSWER, self.exchange(stream, request)).await;
         let (status, body) =
             exchange.unwrap_or_else(|_| Err(format!("no answer from {} within {ANSWER:?}", self.authority)))?;
         let body = serde_json::from_slice(&body).map_err(|_| {
@@ -112,15 +125,18 @@ impl Admin {
         Ok(Answer { status, body })
     }
 
-    async fn exchange(&self, stream: TcpStream, method: &Method, path: &str) -> Result<(StatusCode, Bytes), String> {
+    fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, String> {
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority.as_str());
+        if body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
+        request.body(Full::new(body)).map_err(|error| format!("cannot ask {} for {path}: {error}", self.authority))
+    }
+
+    async fn exchange(&self, stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
         let broken =
             |error: &dyn std::fmt::Display| format!("{} did not answer as an admin port does: {error}", self.authority);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, self.authority.as_str())
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| broken(&error))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         let exchange = async {
             let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;

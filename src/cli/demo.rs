@@ -175,6 +175,8 @@ fn options(folder: &Path, proxy: SocketAddr, admin: SocketAddr) -> Options {
         limits: Limits { max_connections: app::connections_allowed(), ..Limits::default() },
         drain_timeout: DRAIN,
         wait_for_config: false,
+        access_log: None,
+        state_dir: None,
     }
 }
 

@@ -1,5 +1,6 @@
 //! `serin diff`: what a changed configuration changes, in words.
 
+mod canaries;
 mod changes;
 mod samples;
 
@@ -12,13 +13,14 @@ use serde::Serialize;
 
 use super::offline::Reading;
 use super::print;
+use canaries::CanaryChange;
 use changes::Change;
 use samples::Sampled;
 
 /// Requests that are shown of those whose answer differs; after so many, only their number.
 const SHOWN: usize = 20;
 
-/// Say what changes from one configuration to another: rules, shares, sticky clients, answers
+/// Say what changes from one configuration to another: rules, shares, sticky clients, releases, answers
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Example:
@@ -49,6 +51,7 @@ pub struct Diff {
 struct Differences {
     differs: bool,
     changes: Vec<Change>,
+    canaries: Vec<CanaryChange>,
     samples: Vec<Sampled>,
 }
 
@@ -61,7 +64,9 @@ impl Diff {
             (Err(code), _) | (_, Err(code)) => return code,
         };
         let (changes, samples) = (changes::changes(&old.table, &new.table), samples::samples(&old, &new));
-        let found = Differences { differs: !changes.is_empty() || !samples.is_empty(), changes, samples };
+        let canaries = canaries::canaries(&old.releases, &new.releases);
+        let differs = !changes.is_empty() || !canaries.is_empty() || !samples.is_empty();
+        let found = Differences { differs, changes, canaries, samples };
         let text = if self.json {
             let text = serde_json::to_string_pretty(&found).expect("text and numbers can always be written as JSON");
             text + "\n"
@@ -78,10 +83,11 @@ fn people(found: &Differences) -> String {
         return "nothing changes\n".to_owned();
     }
     let mut out = String::new();
-    for change in &found.changes {
+    let changes = found.changes.iter().map(|change| (change.title(), &change.details));
+    for (title, details) in changes.chain(found.canaries.iter().map(|change| (change.title(), &change.details))) {
         // Writing to a string cannot fail.
-        let _ = writeln!(out, "{}", change.title());
-        for detail in &change.details {
+        let _ = writeln!(out, "{title}");
+        for detail in details {
             let _ = writeln!(out, "  {detail}");
         }
     }

@@ -18,7 +18,7 @@ pub use serve::{Responder, serve};
 #[derive(Args, Debug)]
 #[command(after_help = "Paths with a meaning:
   /status/503   that status
-  /delay/250ms  an answer after that time, on top of --latency
+  /delay/250ms  an answer after that time, on top of --latency; /delay/5 is 5 seconds
   /bytes/1000   a body of that many bytes
 Anything else is answered with what was received, as JSON; a WebSocket gets its messages back.
 

@@ -9,6 +9,7 @@ pub mod explain;
 mod offline;
 mod release_view;
 pub mod reload;
+pub mod rollout;
 pub mod run;
 pub mod set_weight;
 pub mod stats;
@@ -17,7 +18,7 @@ pub mod test;
 pub mod top;
 pub mod values;
 mod view;
-pub mod watch;
+mod watch;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -41,6 +42,7 @@ enum Command {
     Echo(echo::Echo),
     Explain(explain::Explain),
     Reload(reload::Reload),
+    Rollout(rollout::Rollout),
     Run(Box<run::Run>),
     SetWeight(set_weight::SetWeight),
     Stats(stats::Stats),
@@ -64,6 +66,7 @@ impl Cli {
             Command::Echo(echo) => echo.run(),
             Command::Explain(explain) => explain.run(),
             Command::Reload(reload) => reload.run(),
+            Command::Rollout(rollout) => rollout.run(),
             Command::Run(run) => run.run(),
             Command::SetWeight(set_weight) => set_weight.run(),
             Command::Stats(stats) => stats.run(),

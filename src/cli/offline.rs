@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::{fail, values::parse_port_map};
 use crate::config::load::{self, Loaded, Read};
+use crate::config::release::{Release, releases};
 use crate::config::render;
 use crate::config::services::{Address, Service, Services};
 use crate::config::settings::{ExtraEndpoint, Settings};
@@ -67,6 +68,8 @@ pub(super) struct Place {
 pub(super) struct Offline {
     /// The decision.
     pub(super) table: RouteTable<Place>,
+    /// The releases that are asked for. Files that they name are as written.
+    pub(super) releases: Vec<Release>,
     port_map: Vec<(u16, u16)>,
 }
 
@@ -94,7 +97,8 @@ impl Reading {
             eprintln!("error: this configuration is refused: nothing of it would be served");
             return Err(ExitCode::from(1));
         }
-        Ok(Offline { table: table(&loaded, settings), port_map: self.port_map.clone() })
+        let releases = releases(&loaded.resources, &[]);
+        Ok(Offline { table: table(&loaded, settings), releases, port_map: self.port_map.clone() })
     }
 
     fn settings(&self) -> Settings {

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::values::{parse_buckets, parse_duration, parse_port_map, parse_size, parse_split, parse_upstream};
+use super::values::{
+    AccessLogFlag, parse_access_log, parse_buckets, parse_duration, parse_port_map, parse_size, parse_split,
+    parse_upstream,
+};
 use crate::app::{self, Inputs, Limits, Options};
 use crate::config::quick;
 use crate::config::settings::{ExtraEndpoint, Listeners, Settings};
@@ -82,6 +85,14 @@ pub struct Run {
     /// How long requests under way may take to end after a signal
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = parse_duration)]
     drain_timeout: Duration,
+
+    /// Log each finished request, to standard output or to a file
+    #[arg(long, value_name = "off|text|json[=FILE]", default_value = "off", value_parser = parse_access_log)]
+    access_log: AccessLogFlag,
+
+    /// Keep the state of releases here, so that one that is on its way goes on after a restart [default: not kept]
+    #[arg(long, value_name = "DIR")]
+    state_dir: Option<PathBuf>,
 
     /// Start although the configuration is invalid or missing, and serve once it is valid
     #[arg(long)]
@@ -172,6 +183,8 @@ impl Run {
             },
             drain_timeout: self.drain_timeout,
             wait_for_config: self.wait_for_config,
+            access_log: self.access_log.0,
+            state_dir: self.state_dir,
         })
     }
 }

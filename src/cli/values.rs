@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::telemetry::Buckets;
+use crate::telemetry::{Buckets, access_log};
 
 /// `250ms`, `1.5s`, `2m`, `1m30s`, `1h`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
@@ -76,6 +76,18 @@ pub fn parse_split(text: &str) -> Result<(String, u32), String> {
     let wanted = || "wanted a version and its weight, such as v1=90".to_owned();
     let (version, weight) = text.split_once('=').ok_or_else(wanted)?;
     Ok((version.to_owned(), weight.parse().map_err(|_| wanted())?))
+}
+
+/// `--access-log`: none is `off`.
+#[derive(Clone, Debug)]
+pub struct AccessLogFlag(pub Option<access_log::Destination>);
+
+/// `off`, `text`, `json`, `text=FILE` or `json=FILE`.
+pub fn parse_access_log(text: &str) -> Result<AccessLogFlag, String> {
+    match text {
+        "off" => Ok(AccessLogFlag(None)),
+        _ => text.parse().map(Some).map(AccessLogFlag),
+    }
 }
 
 #[cfg(test)]

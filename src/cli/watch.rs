@@ -19,7 +19,7 @@ use crate::app::ReleaseStatus;
 
 /// Shows a release, or each of them in turn, until q is pressed; in a pipe a line a second and each event's sentence.
 /// 0: ended by a person; 2: no proxy answers, or it has no such release.
-pub fn watch(admin: &Admin, name: Option<&str>) -> ExitCode {
+pub(super) fn watch(admin: &Admin, name: Option<&str>) -> ExitCode {
     watching(async |mut signals| {
         let first = poll(admin).await?;
         known(&first, name)?;

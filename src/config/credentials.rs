@@ -207,7 +207,7 @@ fn credentials(fields: &Fields<'_>, named: Named<'_>) -> Result<Credentials, Vec
 }
 
 /// Relative to the folder of the file that names it.
-fn path(file: &Spanned<String>, sources: &[Source]) -> PathBuf {
+pub(super) fn path(file: &Spanned<String>, sources: &[Source]) -> PathBuf {
     let folder = sources.get(file.place.file as usize).and_then(|source| source.path.parent());
     folder.map_or_else(|| PathBuf::from(&file.value), |folder| folder.join(&file.value))
 }
@@ -221,8 +221,12 @@ impl<'a> Named<'a> {
             None => "it was not read",
         };
         let shown = path.display();
+        let help = match Path::new(&file.value).is_absolute() {
+            true => "name a file of this machine; `serin check --no-references` judges the rest without it",
+            false => "names of files are relative to the folder of the file that they are written in",
+        };
         Err(Diagnostic::error(Kind::Reference, file.place, format!("cannot read the file `{shown}`: {problem}"))
-            .help("names of files are relative to the folder of the file that they are written in"))
+            .help(help))
     }
 
     fn pem<T: PemObject>(&self, file: &Spanned<String>, what: &str) -> Result<Vec<T>, Diagnostic> {

@@ -51,12 +51,14 @@ pub struct Diagnostic {
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
+    /// Where the other one is, if two contradict each other. Loading writes it into `help`, by the name of its file.
+    pub other: Option<Place>,
 }
 
 impl Diagnostic {
     /// An error of this kind.
     pub fn error(kind: Kind, place: Place, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Error, kind, code: None, place, message: message.into(), help: None }
+        Self { severity: Severity::Error, kind, code: None, place, message: message.into(), help: None, other: None }
     }
 
     /// A warning of this kind.
@@ -68,6 +70,13 @@ impl Diagnostic {
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
+        self
+    }
+
+    /// The same, contradicting what is at another place.
+    #[must_use]
+    pub fn contradicting(mut self, other: Place) -> Self {
+        self.other = Some(other).filter(|other| other.line > 0);
         self
     }
 

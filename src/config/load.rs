@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::credentials::{self, Files, Named};
-use super::decode::{Decoded, Decoder, Muddled};
+use super::decode::{Decoded, Decoder, Muddled, Skipped};
 use super::diagnostic::{Diagnostic, Kind};
 use super::path;
 use super::place::Place;
@@ -113,9 +113,12 @@ fn check(mut read: Read, reads_files: bool, rules: impl FnOnce(&Resources, bool)
     }
     let decoded = decoder.finish();
     let notices = notices(&decoded, &read.sources);
-    let Decoded { resources, diagnostics: found, muddled, doubtful: half_understood, .. } = decoded;
+    let Decoded { resources, diagnostics: found, muddled, skipped, doubtful: half_understood } = decoded;
     diagnostics.extend(found);
-    diagnostics.extend(limits(&resources, diagnostics.is_empty()));
+    if diagnostics.is_empty() {
+        diagnostics.extend(nothing(&resources, &skipped, &read.sources));
+    }
+    diagnostics.extend(limits(&resources));
     let named = if reads_files { credentials::named(&resources, &read.sources) } else { BTreeSet::new() };
     read.files = std::mem::take(&mut read.files).exactly(named);
     let hash = read.hash();
@@ -128,25 +131,47 @@ fn check(mut read: Read, reads_files: bool, rules: impl FnOnce(&Resources, bool)
     diagnostics.sort_by_key(|diagnostic| (diagnostic.place, diagnostic.severity));
     diagnostics.dedup();
     keep_inside(&mut diagnostics, &sources);
+    name_others(&mut diagnostics, &sources);
     Loaded { sources, resources, diagnostics, notices, files, hash }
 }
 
-fn limits(resources: &Resources, understood: bool) -> Option<Diagnostic> {
-    let nowhere = Place { file: u32::MAX, ..Place::default() };
-    let routes: usize = resources.virtual_services.iter().map(|one| one.spec.http.len()).sum();
-    if routes > MAX_ROUTES {
-        let message = format!("{routes} http rules, more than {MAX_ROUTES}");
-        return Some(Diagnostic::error(Kind::Value, nowhere, message));
-    }
+/// About no file in particular.
+const NOWHERE: Place = Place { file: u32::MAX, line: 0, column: 0, length: 0 };
+
+fn limits(resources: &Resources) -> Option<Diagnostic> {
+    let routes = || resources.virtual_services.iter().flat_map(|one| &one.spec.http);
+    let over = routes().nth(MAX_ROUTES)?;
+    let message = format!("{} http rules, more than {MAX_ROUTES}", routes().count());
+    Some(Diagnostic::error(Kind::Value, over.place, message))
+}
+
+/// Files without a single resource, or with none but of other kinds.
+fn nothing(resources: &Resources, skipped: &Skipped, sources: &[Source]) -> Option<Diagnostic> {
     let empty = resources.virtual_services.is_empty()
         && resources.destination_rules.is_empty()
         && resources.service_entries.is_empty()
         && resources.workload_entries.is_empty()
-        && resources.gateways.is_empty();
-    (empty && understood).then(|| {
-        Diagnostic::error(Kind::Reference, nowhere, "no resource that means anything here")
-            .help("a VirtualService of networking.istio.io/v1 says which requests go where")
-    })
+        && resources.gateways.is_empty()
+        && resources.canaries.is_empty();
+    let place = skipped.values().map(|(_, first)| *first).min().or_else(|| begin(sources)).unwrap_or(NOWHERE);
+    let help = match skipped.keys().any(|kind| is_of_the_gateway_api(kind)) {
+        true => {
+            "write a VirtualService of networking.istio.io/v1 instead of the HTTPRoute: it says which requests go where"
+        }
+        false => "a VirtualService of networking.istio.io/v1 says which requests go where",
+    };
+    empty.then(|| Diagnostic::error(Kind::Reference, place, "no resource that means anything here").help(help))
+}
+
+/// The first line with anything on it.
+fn begin(sources: &[Source]) -> Option<Place> {
+    let lines = (0..).zip(sources).flat_map(|(file, source)| text::lines(&source.text).map(move |line| (file, line)));
+    let (file, line) = lines.into_iter().find(|(_, line)| !line.text.trim().is_empty())?;
+    Some(Place { file, line: line.number, column: 1, length: 1 })
+}
+
+fn is_of_the_gateway_api(kind: &str) -> bool {
+    kind.ends_with("(gateway.networking.k8s.io)")
 }
 
 fn notices(decoded: &Decoded, sources: &[Source]) -> Vec<String> {
@@ -154,7 +179,8 @@ fn notices(decoded: &Decoded, sources: &[Source]) -> Vec<String> {
         let path =
             sources.get(first.file as usize).map_or_else(String::new, |source| source.path.display().to_string());
         let times = if *count == 1 { String::new() } else { format!("{count} times, first ") };
-        format!("skipped {kind}: it means nothing here ({times}at {path}:{})", first.line)
+        let why = if is_of_the_gateway_api(kind) { "the Gateway API is not read" } else { "it means nothing here" };
+        format!("skipped {kind}: {why} ({times}at {path}:{})", first.line)
     });
     skipped.collect()
 }
@@ -167,12 +193,24 @@ fn is_muddled(place: Place, muddled: &[Muddled]) -> bool {
     })
 }
 
+/// Says where the other one is of two that contradict each other.
+fn name_others(diagnostics: &mut [Diagnostic], sources: &[Source]) {
+    for diagnostic in diagnostics {
+        let Some(other) = diagnostic.other else { continue };
+        let Some(source) = sources.get(other.file as usize) else { continue };
+        let at = format!("the other one is at {}:{}", source.path.display(), other.line);
+        let help = diagnostic.help.take().map_or_else(String::new, |help| format!("; {help}"));
+        diagnostic.help = Some(format!("{at}{help}"));
+    }
+}
+
 /// The parser may point behind the last line; a person can only look at one that is there.
 fn keep_inside(diagnostics: &mut [Diagnostic], sources: &[Source]) {
     let mut last: HashMap<u32, (u32, u32)> = HashMap::new();
     for diagnostic in diagnostics.iter_mut().filter(|diagnostic| diagnostic.place.line > 0) {
         let place = &mut diagnostic.place;
-        let Some(source) = sources.get(place.file as usize) else { continue };
+        // The place in a file that is not text is right, and only the text is not there.
+        let Some(source) = sources.get(place.file as usize).filter(|source| !source.text.is_empty()) else { continue };
         let (line, column) = *last.entry(place.file).or_insert_with(|| {
             let written = text::lines(&source.text).filter(|line| !line.text.trim().is_empty()).last();
             written.map_or((1, 1), |line| (line.number, u32::try_from(line.text.chars().count()).unwrap_or(0) + 1))
@@ -256,6 +294,29 @@ spec:
         assert_eq!(messages(&[RULE, "# nothing\n"]), [""; 0]);
         let many = "  - {redirect: {uri: /}}\n".repeat(MAX_ROUTES + 1);
         assert_eq!(messages(&[&format!("{}{many}", &RULE[..RULE.find("  - name").unwrap()])]).len(), 1);
+    }
+
+    #[test]
+    fn what_contradicts_names_the_file_of_the_other() {
+        let read = |texts: &[&str]| Read { sources: sources(texts), ..Read::default() };
+        let mut found = load(read(&[RULE, RULE]), &Settings::default()).diagnostics;
+        found.retain(|one| one.kind == Kind::Conflict);
+        assert_eq!(found.len(), 1, "one name, and so one host: {found:?}");
+        let help = "the other one is at 0.yaml:1; give them different names, or remove one of them";
+        assert_eq!((found[0].place.file, found[0].help.as_deref()), (1, Some(help)));
+    }
+
+    #[test]
+    fn the_gateway_api_is_not_passed_over_in_silence() {
+        let route = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: a}\n";
+        let loaded = parse(sources(&["# none\n", &format!("---\n{route}")]));
+        assert_eq!(
+            loaded.notices,
+            ["skipped HTTPRoute (gateway.networking.k8s.io): the Gateway API is not read (at 1.yaml:2)"]
+        );
+        let found = &loaded.diagnostics[0];
+        assert_eq!((found.place.file, found.place.line, loaded.diagnostics.len()), (1, 2, 1));
+        assert!(found.help.as_ref().unwrap().starts_with("write a VirtualService of"));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod path;
 pub mod place;
 pub mod quick;
 pub mod re2;
+pub mod release;
 pub mod render;
 pub mod resource;
 pub mod services;

@@ -173,10 +173,11 @@ fn within<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>, allowe
     candidates
         .into_iter()
         .filter(|candidate| candidate.len().abs_diff(typed.len()) <= allowed && !versions(candidate))
-        .map(|candidate| (strsim::osa_distance(typed, candidate), candidate))
-        .filter(|(distance, _)| *distance <= allowed)
+        // Of two at the same distance, letters that changed places are likelier than one too many.
+        .map(|candidate| (strsim::osa_distance(typed, candidate), candidate.len().abs_diff(typed.len()), candidate))
+        .filter(|(distance, ..)| *distance <= allowed)
         .min()
-        .map(|(_, candidate)| candidate)
+        .map(|(.., candidate)| candidate)
 }
 
 #[cfg(test)]

@@ -44,7 +44,8 @@ pub fn one(sources: &[Source], diagnostic: &Diagnostic, colours: bool) -> String
         let at = if place.line > 0 { format!("{path}:{}:{}", place.line, place.column) } else { path };
         let _ = writeln!(out, "{:margin$}{} {at}", "", paint.with(GUTTER, "-->"));
     }
-    let line = source.and_then(|source| text::lines(&source.text).find(|line| line.number == place.line));
+    let readable = source.filter(|source| !source.text.is_empty());
+    let line = readable.and_then(|source| text::lines(&source.text).find(|line| line.number == place.line));
     if let Some(line) = line {
         let shown = Shown::of(line.text, place.column as usize - 1, place.length as usize);
         let bar = paint.with(GUTTER, "|");

@@ -1,5 +1,7 @@
 //! Values that several resources share.
 
+use std::time::Duration;
+
 use regex::bytes::Regex;
 
 use super::place::Spanned;
@@ -32,6 +34,16 @@ pub type Percent = Spanned<f64>;
 /// Names and values in the order in which they were written.
 pub type StringMap = Vec<(Spanned<String>, Spanned<String>)>;
 
+/// A duration as an operator would write it: `2h`, `1m30s`, `1.5s`, `350ms`.
+pub fn written(duration: Duration) -> String {
+    let (seconds, rest) = (duration.as_secs(), duration.subsec_nanos());
+    if rest != 0 || seconds == 0 {
+        return if duration.is_zero() { "0s".to_owned() } else { format!("{duration:?}") };
+    }
+    let parts = [(seconds / 3600, "h"), (seconds / 60 % 60, "m"), (seconds % 60, "s")];
+    parts.iter().filter(|(number, _)| *number > 0).map(|(number, unit)| format!("{number}{unit}")).collect()
+}
+
 /// The names of gRPC's status codes, each at its number.
 pub const GRPC_STATUSES: [&str; 17] = [
     "OK",
@@ -52,3 +64,17 @@ pub const GRPC_STATUSES: [&str; 17] = [
     "DATA_LOSS",
     "UNAUTHENTICATED",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_shown_as_they_are_written() {
+        for (milliseconds, text) in
+            [(0, "0s"), (350, "350ms"), (1_500, "1.5s"), (60_000, "1m"), (90_000, "1m30s"), (7_205_000, "2h5s")]
+        {
+            assert_eq!(written(Duration::from_millis(milliseconds)), text);
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
-use http::{HeaderMap, Request, Response};
+use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -26,7 +26,8 @@ use crate::snapshot::Destination;
 use crate::telemetry::{AttemptResult, Flag};
 use crate::upstream::connection::was_refused;
 use crate::upstream::{
-    ConnectError, Connection, Endpoint, Exchange, Lease, Outcome, Permit, Recording, RequestBody, UploadProgress,
+    ConnectError, Connection, Endpoint, Exchange, Lease, NoRetry, Outcome, Permit, Recording, RequestBody,
+    UploadProgress,
 };
 
 /// Tells the application which try this is, from the second on.
@@ -145,7 +146,7 @@ impl<'r> Attempts<'r> {
             body.recording().into_iter().for_each(|recording| recording.keep());
         }
         loop {
-            let mut connection = self.connect(&parts.headers).await?;
+            let mut connection = self.connect(&parts).await?;
             let reused = connection.is_reused();
             let (request, spare, mut limit) = self.prepare(&connection, parts, body);
             let started = Instant::now();
@@ -175,7 +176,7 @@ impl<'r> Attempts<'r> {
     }
 
     /// A connection to an endpoint, on which there is a claim from now on.
-    async fn connect(&mut self, headers: &HeaderMap) -> Result<Connection, Failure> {
+    async fn connect(&mut self, head: &Parts) -> Result<Connection, Failure> {
         let cluster = &self.destination.cluster;
         loop {
             self.record.attempting = true;
@@ -187,8 +188,9 @@ impl<'r> Attempts<'r> {
                     return Err(none.into());
                 }
             };
+            self.record.note(|line| line.endpoint = Some(lease.endpoint().name().into()));
             // Rare paths are boxed: they are large beside what a request on a kept connection needs.
-            match cluster.connection(lease, self.worker.index(), headers).await {
+            match cluster.connection(lease, self.worker.index(), head).await {
                 Ok(connection) => return Ok(connection),
                 Err(error) => Box::pin(self.connect_failed(error)).await?,
             }
@@ -196,8 +198,9 @@ impl<'r> Attempts<'r> {
     }
 
     async fn connect_failed(&mut self, error: ConnectError) -> Result<(), Failure> {
-        let endpoint = self.lease.take().map(|lease| Arc::clone(lease.endpoint()));
-        let endpoint = &endpoint.expect("a connection is opened for a claim");
+        // Until it is decided on another try, the request counts as active.
+        let lease = self.lease.take().expect("a connection is opened for a claim");
+        let endpoint = lease.endpoint();
         let hopeless = !error.blames_endpoint();
         self.worker.report_unreachable(self.destination, endpoint, &error);
         let failure = Failure::from(error);
@@ -208,6 +211,7 @@ impl<'r> Attempts<'r> {
         }
         let untried = self.destination.cluster.endpoints().endpoints().len() > self.tried().len() + 1;
         self.avoid(endpoint);
+        drop(lease);
         if !untried {
             sleep(self.pause()).await;
         }
@@ -367,22 +371,22 @@ impl<'r> Attempts<'r> {
         allowed
     }
 
-    /// Charges another attempt to the budget of the version, and to what its cluster may have under way.
+    /// Charges another attempt to the budget of the version, or of its cluster, and to what that may have under way.
     fn charge(&mut self) -> bool {
-        let metrics = self.destination.metrics.destination();
+        let Destination { cluster, budget, metrics, .. } = self.destination;
+        let metrics = metrics.destination();
         // The place of the last retry is free again.
         self.again().permit = None;
-        let Ok(permit) = self.destination.cluster.admit_retry() else {
-            self.record.flags.insert(Flag::UO);
-            return false;
-        };
-        self.again().permit = permit;
-        let allowed = self.destination.budget.withdraw(metrics.attempts_made(), Instant::now());
-        if !allowed {
-            metrics.retry_refused(self.worker.shard());
-            self.record.flags.insert(Flag::UO);
+        match cluster.admit_retry(budget, metrics.attempts_made(), Instant::now()) {
+            Ok(permit) => {
+                self.again().permit = permit;
+                return true;
+            }
+            Err(NoRetry::Spent) => metrics.retry_refused(self.worker.shard()),
+            Err(NoRetry::Overloaded(_)) => {}
         }
-        allowed
+        self.record.flags.insert(Flag::UO);
+        false
     }
 
     /// The next attempts pass over an endpoint while there are others.

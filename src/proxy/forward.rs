@@ -152,7 +152,6 @@ impl Client {
         if rewritten.is_some() || parts.uri.authority().is_some() {
             parts.uri = headers::origin_form(&parts.uri, rewritten.and_then(|path| path.parse().ok()));
         }
-        parts.version = Version::HTTP_11;
         kept
     }
 

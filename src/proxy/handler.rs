@@ -27,6 +27,7 @@ use super::{cors, fault, headers, reply};
 use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, RequestView, Rule, Split, Target};
 use crate::snapshot::{Destination, Exposed, Snapshot};
 use crate::telemetry::Entrant;
+use crate::telemetry::access_log::Line;
 
 /// What every request of one client connection has in common.
 #[derive(Debug)]
@@ -52,6 +53,9 @@ impl Client {
         // On the heap: it is handed on many times, and futures that hold it stay small.
         let parts = Box::new(parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
+        if self.worker.log().is_some() {
+            record.logged(Box::new(self.line(&parts)));
+        }
         let http1 = parts.version != Version::HTTP_2;
         self.state.set_http10(parts.version == Version::HTTP_10);
         let head_only = parts.method == Method::HEAD;
@@ -78,6 +82,7 @@ impl Client {
             Err(failure) => return Journey::failed(&failure, None, &parts.headers, record),
         };
         let view = self.worker.view();
+        record.note(|line| line.generation = view.snapshot().generation);
         // What is held across an await is copied for each request: short views of it are made where they are needed.
         let route = match view.snapshot().routes().find(&self.seen(&parts, authority)) {
             Found::Route(route) => route,
@@ -159,6 +164,10 @@ impl Client {
             None => (released.map_or_else(|| split.position(draw), |(split, _)| split.position(draw)), None, None),
         };
         let target = |index: usize| &split.entries()[index].value;
+        record.note(|line| {
+            let share = exposed.and_then(|exposed| exposed.share(index));
+            line.share = Some(share.unwrap_or(split.entries()[index].share));
+        });
         record.routed(&target(index).to.metrics);
         let stable = exposed.and_then(|exposed| {
             let empty = incoming.is_end_stream();
@@ -204,6 +213,27 @@ impl Client {
         Ok(decoration)
     }
 
+    /// What the access log says of a request that has just come.
+    fn line(&self, parts: &Parts) -> Line {
+        let header = |name: &str| parts.headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let host = parts.uri.authority().map(|authority| authority.as_str().into());
+        // Version, trace, span and flags, with dashes between (W3C Trace Context §3.2).
+        let trace = header("traceparent").and_then(|text| text.split('-').nth(1).map(Into::into));
+        Line {
+            time: Some(SystemTime::now()),
+            method: parts.method.clone(),
+            scheme: self.scheme,
+            host: host.or_else(|| header("host")).unwrap_or_default().into(),
+            path: parts.uri.path_and_query().map_or("", PathAndQuery::as_str).into(),
+            protocol: protocol(parts.version),
+            peer: Some(self.peer),
+            request_id: header("x-request-id").map(Into::into),
+            trace_id: trace,
+            user_agent: header("user-agent").map(Into::into),
+            ..Line::default()
+        }
+    }
+
     /// What header values may say of a request.
     pub(super) fn facts<'f>(&self, method: &'f Method, uri: &'f Uri, version: Version) -> Facts<'f> {
         Facts {
@@ -211,11 +241,7 @@ impl Client {
             scheme: self.scheme,
             authority: uri.authority().map(Authority::as_str),
             path: uri.path_and_query().map_or("/", PathAndQuery::as_str),
-            protocol: match version {
-                Version::HTTP_10 => "HTTP/1.0",
-                Version::HTTP_2 => "HTTP/2",
-                _ => "HTTP/1.1",
-            },
+            protocol: protocol(version),
             peer: self.peer,
             port: self.port,
             started: SystemTime::now(),
@@ -250,6 +276,15 @@ struct Choice<'r> {
     stable: Option<&'r Target<Destination>>,
     /// Tells the client what it was given.
     cookie: Option<Box<HeaderValue>>,
+}
+
+/// As Envoy writes it.
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2",
+        _ => "HTTP/1.1",
+    }
 }
 
 /// The request counts for a rule that needs no destination.

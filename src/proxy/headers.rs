@@ -10,8 +10,9 @@ use super::failure::Failure;
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-static KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-static PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+/// Fields that concern one connection only.
+const HOP_BY_HOP: [&str; 7] =
+    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "expect"];
 
 /// The longest request target that is taken, in bytes; hyper's own limit is 65 534.
 const MAX_TARGET: usize = 16 * 1024;
@@ -67,8 +68,22 @@ fn all_digits(text: &str) -> bool {
 
 /// RFC 3986 `reg-name` but for the comma, which would be a list; and the colons of an address that was in brackets.
 fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:".contains(&byte)
+    HOST_BYTES[byte as usize]
 }
+
+static HOST_BYTES: [bool; 256] = {
+    let (mut allowed, mut byte) = ([false; 256], 0);
+    while byte < 128 {
+        allowed[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let (others, mut at) = (b"-._~%!$&'()*+;=:", 0);
+    while at < others.len() {
+        allowed[others[at] as usize] = true;
+        at += 1;
+    }
+    allowed
+};
 
 /// Refuses requests that are not to be forwarded at all.
 pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
@@ -111,29 +126,34 @@ pub(super) fn settle_framing(headers: &mut HeaderMap) -> bool {
 /// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones. `Expect` is
 /// among them here: the server side of hyper answers it by itself.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    // One look at each name is cheaper than a look-up of each that might be there; most messages have none.
-    if !headers.keys().any(is_hop_by_hop) {
-        return;
-    }
-    if let Entry::Occupied(connection) = headers.entry(header::CONNECTION) {
-        let (_, values) = connection.remove_entry_mult();
-        let named: Vec<HeaderName> = values.flat_map(|value| named_by(&value)).collect();
-        for name in named {
-            headers.remove(name);
+    // One look at each name is cheaper than a look-up of each that might be there; most messages have one of them at most.
+    let mut present = [false; HOP_BY_HOP.len()];
+    for name in headers.keys() {
+        if let Some(known) = HOP_BY_HOP.iter().position(|hop| *hop == name.as_str()) {
+            present[known] = true;
         }
     }
-    for name in
-        [&KEEP_ALIVE, &PROXY_CONNECTION, &header::TE, &header::TRANSFER_ENCODING, &header::UPGRADE, &header::EXPECT]
-    {
+    for (name, _) in HOP_BY_HOP.into_iter().zip(present).filter(|(_, present)| *present) {
+        if name == "connection" && !is_plain_connection(headers) {
+            remove_named(headers);
+        }
         headers.remove(name);
     }
 }
 
-fn is_hop_by_hop(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection" | "keep-alive" | "proxy-connection" | "te" | "transfer-encoding" | "upgrade" | "expect"
-    )
+/// Whether `Connection` says nothing but whether the connection stays: the usual case, in which it names no other field.
+fn is_plain_connection(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(header::CONNECTION).iter().map(HeaderValue::as_bytes);
+    let plain = |value: &[u8]| value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close");
+    values.next().is_some_and(plain) && values.next().is_none()
+}
+
+/// Removes what `Connection` names.
+fn remove_named(headers: &mut HeaderMap) {
+    let named: Vec<HeaderName> = headers.get_all(header::CONNECTION).iter().flat_map(named_by).collect();
+    for name in named {
+        headers.remove(name);
+    }
 }
 
 /// The fields that one `Connection` value names, but for those that nobody may strip from a message that way.

@@ -143,7 +143,7 @@ async fn exchange(
 ) -> Option<(Response<Incoming>, Lease, Connection)> {
     let lease = to.cluster.pick(worker.draw(), &[]).ok()?;
     loop {
-        let mut connection = to.cluster.connection(&lease, worker.index(), &head.headers).await.ok()?;
+        let mut connection = to.cluster.connection(&lease, worker.index(), &head).await.ok()?;
         let reused = connection.is_reused();
         match connection.send(Request::from_parts(head, body)).await {
             Ok(response) => return Some((response, lease, connection)),

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::trial::Part;
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
+use crate::telemetry::access_log::Line;
 use crate::telemetry::{AttemptResult, Entrant, Finished, Flag, Flags, RouteMetrics, Trial};
 use crate::upstream::UploadProgress;
 
@@ -27,6 +28,8 @@ pub(super) struct Record {
     upload: Option<Arc<UploadProgress>>,
     /// Its part in a release.
     part: Option<Box<Part>>,
+    /// What the access log will say of it.
+    line: Option<Box<Line>>,
     /// The status that was or will be sent.
     pub status: u16,
     /// Why it is not simply the first answer that came.
@@ -51,6 +54,7 @@ impl Record {
             metrics: None,
             upload: None,
             part: None,
+            line: None,
             status: 0,
             flags: Flags::default(),
             attempts: 0,
@@ -75,9 +79,21 @@ impl Record {
         self.flags = Flags::default();
     }
 
+    /// It will be logged, with what this line knows of it already.
+    pub(super) fn logged(&mut self, line: Box<Line>) {
+        self.line = Some(line);
+    }
+
+    /// Notes something for the access log, if there is one.
+    pub(super) fn note(&mut self, note: impl FnOnce(&mut Line)) {
+        if let Some(line) = &mut self.line {
+            note(line);
+        }
+    }
+
     /// The request takes part in a release.
     pub(super) fn enter(&mut self, trial: &Arc<Trial>, entrant: Entrant) {
-        self.part = Part::begin(trial, self.worker.shard(), entrant);
+        self.part = Some(Box::new(Part::begin(trial, self.worker.shard(), entrant)));
     }
 
     /// An attempt ended, with an answer after `latency` if one came.
@@ -87,6 +103,11 @@ impl Record {
         if let Some(part) = &mut self.part {
             part.tried(result, latency);
         }
+        self.note(|line| {
+            line.upstream = latency.or(line.upstream);
+            let failed = !matches!(result, AttemptResult::Status(..500));
+            line.first_failed.get_or_insert(failed);
+        });
     }
 
     /// The attempt that ended says nothing about the version: it is made once more.
@@ -145,6 +166,20 @@ impl Record {
         self.tell(now);
     }
 
+    fn complete(&self, line: &mut Line, now: Instant) {
+        line.duration = now.duration_since(self.started);
+        line.status = self.status;
+        line.flags = self.flags.to_string();
+        line.attempts = self.attempts;
+        line.bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        line.bytes_out = self.bytes_out;
+        if let Some(metrics) = &self.metrics {
+            let version = metrics.destination();
+            (line.app, line.version) = (version.app().into(), version.version().into());
+            line.route = metrics.route().into();
+        }
+    }
+
     fn tell(&mut self, now: Instant) {
         self.told = true;
         if !self.upload_is_finished() {
@@ -154,6 +189,10 @@ impl Record {
         let shard = self.worker.shard();
         if let Some(part) = self.part.take() {
             part.end(shard);
+        }
+        if let (Some(mut line), Some(log)) = (self.line.take(), self.worker.log()) {
+            self.complete(&mut line, now);
+            log.log(line);
         }
         let finished = Finished {
             method: &self.method,

@@ -29,10 +29,10 @@ enum First {
 }
 
 impl Part {
-    /// The version of a request was drawn. None if the trial does not count it.
-    pub(super) fn begin(trial: &Arc<Trial>, worker: Worker, entrant: Entrant) -> Option<Box<Self>> {
-        let ticket = trial.begin(worker, Instant::now(), entrant)?;
-        Some(Box::new(Self { trial: Arc::clone(trial), ticket, first: First::UnderWay }))
+    /// The version of a request was drawn.
+    pub(super) fn begin(trial: &Arc<Trial>, worker: Worker, entrant: Entrant) -> Self {
+        let ticket = trial.begin(worker, Instant::now(), entrant);
+        Self { trial: Arc::clone(trial), ticket, first: First::UnderWay }
     }
 
     /// An attempt ended; only the first one counts.

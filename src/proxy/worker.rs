@@ -6,7 +6,7 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::Method;
 use tokio::net::TcpListener;
@@ -22,6 +22,7 @@ use super::mirror::Copies;
 use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
+use crate::telemetry::access_log::{AccessLog, Line};
 use crate::telemetry::{Finished, Flag, RouteMetrics, Worker as Shard};
 use crate::upstream::{ConnectError, Endpoint};
 
@@ -39,6 +40,8 @@ pub struct Shared {
     pub draws: Arc<Draws>,
     /// Counters of requests that reach no destination.
     pub unrouted: Arc<RouteMetrics>,
+    /// Where finished requests are logged, if they are.
+    pub log: Option<AccessLog>,
     /// The end.
     pub shutdown: Listen,
 }
@@ -201,6 +204,11 @@ impl Worker {
         &self.shared.unrouted
     }
 
+    /// Where finished requests are logged, if they are.
+    pub fn log(&self) -> Option<&AccessLog> {
+        self.shared.log.as_ref()
+    }
+
     /// A uniform random number.
     pub fn draw(&self) -> u64 {
         self.shared.draws.next()
@@ -250,6 +258,10 @@ impl Worker {
             bytes_out: 0,
         };
         self.shared.unrouted.finished(self.shard(), &finished);
+        if let Some(log) = self.log() {
+            let (time, flags) = (Some(SystemTime::now()), finished.flags.to_string());
+            log.log(Box::new(Line { time, method: unknown, status, flags, ..Line::default() }));
+        }
     }
 
     /// Says that an endpoint cannot be reached, at most once a second for each.

@@ -3,14 +3,20 @@
 //! [`Plan`] says what is asked. [`Rollout`] is the whole state of one release; it is told of [`Bad`] events and [`Totals`] and
 //! answers with [`Transition`]s. [`Watermark`] puts bad events in order before they arrive here. Nothing here knows of a wall clock, a file, or the proxy.
 
+pub mod evidence;
+pub mod forecast;
+mod input;
 mod machine;
 mod plan;
+pub mod report;
 mod seconds;
+pub mod simulate;
 mod watermark;
 
+pub use input::{Arm, Bad, Count, Gate, GateState, Interval, Test, Totals};
 pub use machine::{
-    Arm, ArmNumbers, ArmView, Bad, Count, Gate, GateState, Interval, Numbers, Phase, Reason, Refused, Rollout, State,
-    StepState, StepView, Test, TestNumbers, TestView, Totals, Transition, Verb, View,
+    ArmNumbers, ArmView, Numbers, Phase, Reason, Refused, Rollout, State, StepState, StepView, Tally, TestNumbers,
+    TestView, Transition, Verb, View, Window,
 };
 pub use plan::{Analysis, InvalidPlan, Mode, OnFileChange, OnInconclusive, Plan, Step};
 pub use watermark::{LONGEST_WAIT, Watermark};

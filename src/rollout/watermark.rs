@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::machine::{Bad, Test};
+use super::input::{Bad, Test};
 
 /// How long an event waits for older requests that have not finished.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
@@ -72,7 +72,7 @@ impl Watermark {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::machine::Arm;
+    use super::super::input::Arm;
     use super::*;
 
     fn at(millis: u64) -> Duration {

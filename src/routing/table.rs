@@ -134,6 +134,13 @@ pub struct Origin {
     pub named: bool,
 }
 
+impl Origin {
+    /// Whether this is the rule with that number in that VirtualService.
+    pub fn is(&self, namespace: &str, virtual_service: &str, number: usize) -> bool {
+        self.number == number && *self.virtual_service == *virtual_service && *self.namespace == *namespace
+    }
+}
+
 /// What becomes of a request.
 #[derive(Debug)]
 pub enum Action<D> {

@@ -15,6 +15,7 @@ use crate::config::resource::service_entry::Resolution;
 use crate::config::services::{Address as Written, Service, Services};
 use crate::config::traffic::Traffic;
 use crate::routing::Wanted;
+use crate::upstream::budget::MEMORY;
 use crate::upstream::{Address, Cluster, ClusterSpec, EndpointSpec, Target};
 
 /// The version of a destination that says none: Istio's word for it.
@@ -82,9 +83,10 @@ impl<'a> Clusters<'a> {
         let Known { cluster, app, version } = &self.known[&key];
         let metrics = self.builder.metrics.route(wanted.route, app, version);
         let attempts = metrics.destination().attempts_made();
+        let memory = cluster.policy().retry_budget.and_then(|budget| budget.memory()).unwrap_or(MEMORY);
         Destination {
             cluster: Arc::clone(cluster),
-            budget: self.builder.registry.budget(app, version, attempts),
+            budget: self.builder.registry.budget(app, version, memory, attempts),
             metrics,
             declared_at: place(written.place).into(),
         }
@@ -112,7 +114,7 @@ impl<'a> Clusters<'a> {
         let protocol = service.ports.iter().find(|known| Some(known.number) == port).map(|port| port.protocol.as_str());
         let written = self.traffic.policy(&service.host, namespace, port, subset);
         let mut policy = cluster_policy(written, protocol);
-        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files, policy.transport.http2.is_some()));
+        let tls = written.tls.map_or(Ok(None), |tls| tls::client(tls, self.files));
         let (tls, problems) = tls.map_or_else(|problems| (None, problems), |tls| (tls, Vec::new()));
         policy.transport.tls = tls.map(Arc::new);
         let spec = ClusterSpec { key: key.to_owned(), name, policy, endpoints };

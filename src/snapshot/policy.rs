@@ -4,28 +4,35 @@ use std::time::Duration;
 
 use crate::config::place::Spanned;
 use crate::config::resource::destination_rule::{
-    ConnectionPool, ConsistentHash, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection, SimpleLb, TcpPool,
+    self as config, ConnectionPool, ConsistentHash, H2UpgradePolicy, HttpPool, LoadBalancer, OutlierDetection,
+    SimpleLb, TcpPool,
 };
 use crate::config::traffic::Policy;
 use crate::upstream::hash::{CookieKey, HashKey};
 use crate::upstream::transport::{Http2Policy, Keepalive};
-use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy};
+use crate::upstream::{Balance, ClusterPolicy, OutlierPolicy, RetryBudget, Warmup};
 
 /// Istio's default of `minimumRingSize`.
 const RING_SIZE: u32 = 1024;
 /// Envoy's default of `tableSize`.
 const MAGLEV_SIZE: u32 = 65_537;
 
+/// Istio's default of `minimumPercent`.
+const LEAST_WARM: f64 = 10.0;
+
 /// The policy of a cluster; `protocol` is that of its service port, in upper case.
 pub(super) fn cluster_policy(written: Policy<'_>, protocol: Option<&str>) -> ClusterPolicy {
     let (balance, hash_key) = written.load_balancer.map_or_else(Default::default, balance);
-    let mut policy = ClusterPolicy { balance, hash_key, ..ClusterPolicy::default() };
+    let warmup = written.load_balancer.and_then(warmup);
+    let warmup = warmup.filter(|_| matches!(balance, Balance::RoundRobin | Balance::LeastRequest));
+    let mut policy = ClusterPolicy { balance, warmup, hash_key, ..ClusterPolicy::default() };
     if matches!(protocol, Some("HTTP2" | "GRPC" | "GRPC-WEB")) {
         policy.transport.http2 = Some(Http2Policy::default());
     }
     if let Some(pool) = written.connection_pool {
         connection_pool(&mut policy, pool);
     }
+    policy.retry_budget = written.retry_budget.map(retry_budget);
     policy.outlier = written.outlier_detection.map(outlier);
     policy
 }
@@ -45,6 +52,17 @@ fn balance(written: &LoadBalancer) -> (Balance, Option<HashKey>) {
         (None, None) => Balance::Ring { minimum: limit(hash.minimum_ring_size).unwrap_or(RING_SIZE) },
     };
     (balance, hash_key(hash))
+}
+
+/// `warmup`, else what came before it.
+fn warmup(written: &LoadBalancer) -> Option<Warmup> {
+    let (duration, minimum, aggression) = match &written.warmup {
+        Some(warmup) => (warmup.duration, value(warmup.minimum_percent), value(warmup.aggression)),
+        None => (written.warmup_duration_secs, None, None),
+    };
+    let duration = value(duration).filter(|duration| !duration.is_zero())?;
+    let minimum = minimum.unwrap_or(LEAST_WARM) / 100.0;
+    Some(Warmup { duration, minimum, aggression: aggression.unwrap_or(1.0) })
 }
 
 /// What chooses; none where nothing does, or a header has a name that no request can have.
@@ -103,12 +121,25 @@ fn http_pool(policy: &mut ClusterPolicy, http: &HttpPool) {
     if value(http.h2_upgrade_policy) == Some(H2UpgradePolicy::Upgrade) {
         policy.transport.http2.get_or_insert_default();
     }
+    if value(http.use_client_protocol) == Some(true) {
+        policy.transport.http2.get_or_insert_default();
+        policy.transport.as_client = true;
+    }
     if let Some(http2) = &mut policy.transport.http2 {
         http2.streams = limit(http.max_concurrent_streams).unwrap_or(http2.streams);
         if let Some(keepalive) = &http.http2_keep_alive {
             http2.ping_interval = value(keepalive.interval).unwrap_or(http2.ping_interval);
             http2.ping_timeout = value(keepalive.timeout).unwrap_or(http2.ping_timeout);
         }
+    }
+}
+
+fn retry_budget(written: &config::RetryBudget) -> RetryBudget {
+    let own = RetryBudget::default();
+    RetryBudget {
+        percent: value(written.percent).unwrap_or(own.percent),
+        minimum: limit(written.min_retry_concurrency).unwrap_or(own.minimum),
+        interval: value(written.budget_interval).unwrap_or(own.interval),
     }
 }
 

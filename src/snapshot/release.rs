@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::routing::{Action, Origin, RouteTable, Rule, Split, Sticky};
+use crate::routing::{Action, RouteTable, Rule, Split, Sticky};
 use crate::telemetry::{Arm, Trial};
 
 use super::Destination;
@@ -50,7 +50,9 @@ impl Exposed {
             return Box::default();
         }
         let rules = routes.rules().filter_map(|(_, rule)| {
-            let overlay = overlays.iter().find(|overlay| overlay.is_of(rule.origin.as_ref()))?;
+            let origin = rule.origin.as_ref()?;
+            let of_rule = |overlay: &&Overlay| origin.is(&overlay.namespace, &overlay.virtual_service, overlay.rule);
+            let overlay = overlays.iter().find(of_rule)?;
             Self::new(overlay, rule)
         });
         rules.collect()
@@ -99,17 +101,7 @@ impl Exposed {
     }
 
     /// The share of a destination of the rule, by its number; none if the declared one holds.
-    pub(super) fn share(&self, index: usize) -> Option<f64> {
+    pub fn share(&self, index: usize) -> Option<f64> {
         self.split.as_ref().map(|(split, _)| split.entries()[index].share)
-    }
-}
-
-impl Overlay {
-    fn is_of(&self, origin: Option<&Origin>) -> bool {
-        origin.is_some_and(|origin| {
-            origin.number == self.rule
-                && *origin.virtual_service == *self.virtual_service
-                && *origin.namespace == *self.namespace
-        })
     }
 }

@@ -5,11 +5,11 @@ use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::resource::destination_rule::{ClientTls, ClientTlsMode};
 use crate::upstream::tls::{Tls, TlsError, TlsMaterial};
 
-/// What the block asks for; none for plain text. `http2` says what is spoken on it.
+/// What the block asks for; none for plain text.
 ///
 /// # Errors
 /// What is wrong with its files.
-pub(super) fn client(tls: &ClientTls, files: Named<'_>, http2: bool) -> Result<Option<Tls>, Vec<Diagnostic>> {
+pub(super) fn client(tls: &ClientTls, files: Named<'_>) -> Result<Option<Tls>, Vec<Diagnostic>> {
     let mode = tls.mode.as_ref().map(|mode| mode.value);
     if !matches!(mode, Some(ClientTlsMode::Simple | ClientTlsMode::Mutual)) {
         return Ok(None);
@@ -23,7 +23,6 @@ pub(super) fn client(tls: &ClientTls, files: Named<'_>, http2: bool) -> Result<O
         server_name: tls.sni.as_ref().map(|sni| sni.value.clone()).filter(|sni| !sni.is_empty()),
         names: tls.subject_alt_names.iter().map(|name| name.value.clone()).collect(),
         unverified: tls.insecure_skip_verify.is_some_and(|skip| skip.value),
-        http2,
     };
     Tls::new(&material).map(Some).map_err(|error| vec![problem(tls, &error)])
 }

@@ -3,6 +3,8 @@
 //! The one place that says what each flag means and which status goes with it. It decides nothing: the proxy maps its
 //! errors to flags.
 
+use std::fmt;
+
 /// Why a request did not simply get its destination's answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Flag {
@@ -132,6 +134,16 @@ impl Flags {
     }
 }
 
+impl fmt::Display for Flags {
+    /// The letters with commas between, as Envoy logs them.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, flag) in self.iter().enumerate() {
+            write!(f, "{}{}", if position == 0 { "" } else { "," }, flag.as_str())?;
+        }
+        Ok(())
+    }
+}
+
 impl From<Flag> for Flags {
     fn from(flag: Flag) -> Self {
         let mut flags = Self::default();
@@ -160,6 +172,7 @@ mod tests {
         assert_eq!(flags.iter().collect::<Vec<_>>(), [Flag::DC, Flag::UT]);
         assert!(flags.contains(Flag::DC) && !flags.contains(Flag::DI));
         assert_eq!(Flags::default().iter().next(), None);
+        assert_eq!((flags.to_string(), Flags::default().to_string()), ("DC,UT".to_owned(), String::new()));
     }
 
     #[test]

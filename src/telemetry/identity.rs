@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::limit::LABEL_SETS;
 
 /// How long counters outlive their configuration: scrapers that were away must not miss the end of a version.
-const KEPT: Duration = Duration::from_secs(3600);
+pub(super) const KEPT: Duration = Duration::from_secs(3600);
 
 /// How many objects get a name of their own: one place is kept for what the others are folded into.
 const ROOM: usize = LABEL_SETS - 1;

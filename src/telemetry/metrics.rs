@@ -3,6 +3,7 @@
 //! Nothing here is called while a request is served; its one lock is between the control side and the scraper.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::identity::Identities;
 use super::limit::{Limit, OTHER};
 use super::reload::ReloadMetrics;
 use super::report::{self, Tally, VersionSummary};
+use super::rollout::RolloutMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
 use super::trial::Trial;
@@ -33,8 +35,10 @@ struct Inner {
     workers: usize,
     scale: Arc<Scale>,
     reloads: ReloadMetrics,
+    rollouts: RolloutMetrics,
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
+    access_log_dropped: Arc<AtomicU64>,
     registry: Mutex<Registry>,
 }
 
@@ -81,9 +85,11 @@ impl Metrics {
         Self(Arc::new(Inner {
             workers,
             reloads: ReloadMetrics::new(Arc::clone(&scale)),
+            rollouts: RolloutMetrics::default(),
             scale,
             unrouted,
             process: ProcessCollector::for_self(),
+            access_log_dropped: Arc::default(),
             registry: Mutex::new(registry),
         }))
     }
@@ -126,16 +132,11 @@ impl Metrics {
         gauge
     }
 
-    /// A step of a release in which the canary is drawn with `share`, 0 to 1, and counts from `counted_from` on; it is slow when
-    /// an answer takes longer than `slower_than`. `bell` rings when something has gone wrong.
+    /// A step of a release in which the canary is drawn with `share`, 0 to 1; it is slow when an answer takes longer than
+    /// `slower_than`. `bell` rings when something has gone wrong.
     #[must_use]
-    pub fn trial(
-        &self,
-        (share, counted_from): (f64, Instant),
-        slower_than: Option<Duration>,
-        bell: Arc<Notify>,
-    ) -> Arc<Trial> {
-        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), (share, counted_from), slower_than, bell))
+    pub fn trial(&self, share: f64, slower_than: Option<Duration>, bell: Arc<Notify>) -> Arc<Trial> {
+        Arc::new(Trial::new(self.0.workers, Arc::clone(&self.0.scale), share, slower_than, bell))
     }
 
     /// The upper bounds of the duration buckets, in seconds; one more bucket has none.
@@ -158,10 +159,22 @@ impl Metrics {
         registry.sweep(now);
     }
 
+    /// Counts lines of the access log that were lost.
+    #[must_use]
+    pub fn access_log_dropped(&self) -> &Arc<AtomicU64> {
+        &self.0.access_log_dropped
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
         &self.0.reloads
+    }
+
+    /// The metrics of releases.
+    #[must_use]
+    pub fn rollouts(&self) -> &RolloutMetrics {
+        &self.0.rollouts
     }
 
     /// What each version did, ordered by labels; versions neither configured nor ever used are left out.
@@ -175,7 +188,9 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
-        exposition::render(&mut registry, &self.0.reloads, &self.0.process, &self.0.scale)
+        let lost = self.0.access_log_dropped.load(Relaxed);
+        let others = (&self.0.reloads, &self.0.rollouts, lost);
+        exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {

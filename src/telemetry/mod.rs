@@ -8,6 +8,7 @@
 //! This module imports nothing of Serin; the words it exposes as label values come from the configuration, from
 //! status codes and from closed enums, never from a request.
 
+pub mod access_log;
 mod destination;
 mod exposition;
 mod flag;
@@ -19,6 +20,7 @@ mod names;
 mod record;
 mod reload;
 mod report;
+mod rollout;
 mod route;
 mod scale;
 mod shard;
@@ -35,6 +37,7 @@ pub use metrics::{ActiveRoute, Metrics, NONE};
 pub use record::{AttemptResult, Finished, MirrorResult};
 pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
 pub use report::{Codes, RouteSummary, Tally, VersionSummary};
+pub use rollout::{EvidenceGauges, ROLLOUT_STATES, RolloutGauges, RolloutMetrics};
 pub use route::RouteMetrics;
 pub use scale::Buckets;
 pub use shard::Worker;

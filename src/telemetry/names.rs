@@ -58,6 +58,8 @@ pub(super) const DROPPED: Name = counter(
     "serin_metrics_dropped_labelsets_total",
     "Label sets beyond the cap of 2000 a metric, which were folded into _other.",
 );
+pub(super) const LOG_DROPPED: Name =
+    counter("serin_access_log_dropped_total", "Lines of the access log that were lost because it could not keep up.");
 pub(super) const BUILD: Name = gauge("serin_build_info", "1, labelled with the version of Serin that is running.");
 
 pub(super) const RELOADS: Name = counter(
@@ -81,3 +83,20 @@ pub(super) const SNAPSHOTS: Name =
     gauge("serin_config_snapshots_live", "Configurations in memory: the one in force and those old requests hold.");
 pub(super) const WATCH: Name =
     gauge("serin_config_watch_healthy", "Whether changes of the configuration's files can be seen at all.");
+
+pub(super) const ROLLOUT_STATE: Name =
+    gauge("serin_rollout_state", "1 for the state that a release is in, 0 for each other one.");
+pub(super) const ROLLOUT_STEP: Name =
+    gauge("serin_rollout_step", "The step that a release is at, counted from 1; 0 while it is at none.");
+pub(super) const ROLLOUT_WEIGHT: Name =
+    gauge("serin_rollout_weight", "Share of a canary, 0 to 1: as the file declares it and in effect.");
+pub(super) const ROLLOUT_EVIDENCE: Name = gauge(
+    "serin_rollout_evidence",
+    "log10 of the evidence that a canary is worse than stable and worse than the floor, by test.",
+);
+pub(super) const ROLLOUT_EVIDENCE_LIMIT: Name = gauge(
+    "serin_rollout_evidence_limit",
+    "log10 of the evidence that a rollback needs, against both stable and the floor.",
+);
+pub(super) const ROLLOUT_TRANSITIONS: Name =
+    counter("serin_rollout_transitions_total", "Moves of a release from one state to another (or step), by reason.");

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod rollouts;
+
 type Labels = BTreeMap<String, String>;
 
 /// An independent reader of the text format, strict about what it accepts.

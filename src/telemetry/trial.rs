@@ -99,7 +99,6 @@ pub struct Look {
 #[derive(Debug)]
 pub struct Trial {
     share: f64,
-    counted_from: Instant,
     slower_than: Option<Duration>,
     scale: Arc<Scale>,
     shards: Shards<Mutex<Shard>>,
@@ -138,16 +137,15 @@ impl Default for Tally {
 }
 
 impl Trial {
-    /// A step in which the canary is drawn with `share`, 0 to 1. Requests that begin before `counted_from` warm it up. `bell`
-    /// rings when something has gone wrong.
+    /// A step in which the canary is drawn with `share`, 0 to 1. `bell` rings when something has gone wrong.
     pub(super) fn new(
         workers: usize,
         scale: Arc<Scale>,
-        (share, counted_from): (f64, Instant),
+        share: f64,
         slower_than: Option<Duration>,
         bell: Arc<Notify>,
     ) -> Self {
-        Self { share, counted_from, slower_than, scale, shards: Shards::new(workers), bell }
+        Self { share, slower_than, scale, shards: Shards::new(workers), bell }
     }
 
     /// The share with which the canary is drawn.
@@ -156,17 +154,14 @@ impl Trial {
         self.share
     }
 
-    /// The version of a request was drawn; nothing if the request is not counted. Called by the worker named.
+    /// The version of a request was drawn. Called by the worker named.
     #[inline]
-    pub fn begin(&self, worker: Worker, now: Instant, entrant: Entrant) -> Option<Ticket> {
-        if now < self.counted_from {
-            return None;
-        }
+    pub fn begin(&self, worker: Worker, now: Instant, entrant: Entrant) -> Ticket {
         let mut shard = self.shard(worker);
         let ticket = Ticket { number: shard.first + shard.under_way.len() as u64, begun: now, entrant };
         shard.arms[entrant.arm as usize].routed += 1;
         shard.under_way.push_back(Request { ticket, ended: false, slow: false });
-        Some(ticket)
+        ticket
     }
 
     /// The first attempt of a request ended; its answer came `latency` after the request was sent, if one came. Called by the
@@ -331,7 +326,7 @@ mod tests {
 
     fn trial(slower_than: Option<Duration>) -> (Trial, Instant) {
         let now = Instant::now();
-        (Trial::new(2, Arc::new(Scale::new(Buckets::Fine)), (0.1, now), slower_than, Arc::default()), now)
+        (Trial::new(2, Arc::new(Scale::new(Buckets::Fine)), 0.1, slower_than, Arc::default()), now)
     }
 
     fn entrant(arm: Arm) -> Entrant {
@@ -340,14 +335,6 @@ mod tests {
 
     fn ms(n: u64) -> Duration {
         Duration::from_millis(n)
-    }
-
-    #[test]
-    fn what_comes_before_the_count_begins_is_left_out() {
-        let now = Instant::now();
-        let trial = Trial::new(1, Arc::new(Scale::new(Buckets::Fine)), (0.1, now + ms(10)), None, Arc::default());
-        assert!(trial.begin(W, now, entrant(Arm::Canary)).is_none());
-        assert!(trial.begin(W, now + ms(10), entrant(Arm::Canary)).is_some());
     }
 
     #[test]
@@ -360,7 +347,7 @@ mod tests {
             (Arm::Canary, AttemptResult::Failed(Flag::UF)),
             (Arm::Canary, AttemptResult::Failed(Flag::DC)),
         ] {
-            let ticket = trial.begin(W, now, entrant(arm)).unwrap();
+            let ticket = trial.begin(W, now, entrant(arm));
             trial.end(W, now, ticket, (result, Some(ms(4))));
         }
         let (stable, canary) = (trial.counts(Arm::Stable), trial.counts(Arm::Canary));
@@ -376,9 +363,9 @@ mod tests {
     #[test]
     fn settled_is_where_the_oldest_request_began() {
         let (trial, now) = trial(None);
-        let first = trial.begin(W, now + ms(1), entrant(Arm::Stable)).unwrap();
-        let second = trial.begin(W, now + ms(2), entrant(Arm::Canary)).unwrap();
-        let other = trial.begin(Worker(1), now + ms(3), entrant(Arm::Stable)).unwrap();
+        let first = trial.begin(W, now + ms(1), entrant(Arm::Stable));
+        let second = trial.begin(W, now + ms(2), entrant(Arm::Canary));
+        let other = trial.begin(Worker(1), now + ms(3), entrant(Arm::Stable));
         trial.end(W, now + ms(4), second, (AttemptResult::Status(500), None));
         assert_eq!(trial.look(now + ms(5)).settled, now + ms(1));
         trial.end(W, now + ms(6), first, (OK, None));
@@ -391,9 +378,9 @@ mod tests {
     #[test]
     fn a_request_is_slow_once_whether_its_age_or_its_end_says_so() {
         let (trial, now) = trial(Some(ms(300)));
-        let hangs = trial.begin(W, now, entrant(Arm::Canary)).unwrap();
-        let late = trial.begin(W, now + ms(200), entrant(Arm::Stable)).unwrap();
-        let uploads = trial.begin(W, now, Entrant { ages: false, ..entrant(Arm::Stable) }).unwrap();
+        let hangs = trial.begin(W, now, entrant(Arm::Canary));
+        let late = trial.begin(W, now + ms(200), entrant(Arm::Stable));
+        let uploads = trial.begin(W, now, Entrant { ages: false, ..entrant(Arm::Stable) });
         let look = trial.look(now + ms(301));
         assert_eq!((look.mishaps.len(), look.mishaps[0].wrong, look.mishaps[0].arm), (1, Wrong::Slow, Arm::Canary));
         assert!(trial.look(now + ms(302)).mishaps.is_empty());
@@ -410,7 +397,7 @@ mod tests {
     #[test]
     fn one_that_is_older_than_anything_waited_for_counts_once() {
         let (trial, now) = trial(Some(ms(300)));
-        let hangs = trial.begin(W, now, entrant(Arm::Canary)).unwrap();
+        let hangs = trial.begin(W, now, entrant(Arm::Canary));
         assert_eq!(trial.look(now + ms(10_000)).mishaps.len(), 1);
         assert!(trial.is_quiet(), "the list does not grow behind one that hangs");
         trial.end(W, now + ms(20_000), hangs, (OK, Some(ms(20_000))));
@@ -422,7 +409,7 @@ mod tests {
     #[test]
     fn an_answer_that_breaks_off_is_a_failure_of_a_request_that_was_counted() {
         let (trial, now) = trial(None);
-        let ticket = trial.begin(W, now, entrant(Arm::Canary)).unwrap();
+        let ticket = trial.begin(W, now, entrant(Arm::Canary));
         trial.end(W, now, ticket, (OK, Some(ms(1))));
         trial.broke_off(W, ticket);
         let canary = trial.counts(Arm::Canary);

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{HeaderMap, header};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
@@ -23,21 +24,22 @@ use super::transport::Http2Policy;
 type Handshake = (Arc<ClientConfig>, ServerName<'static>);
 
 impl Cluster {
-    /// A connection to the endpoint of a lease, for a request with these headers. A failure of the endpoint is
-    /// reported.
+    /// A connection to the endpoint of a lease, for a request with this head, whose version is the one of its client. A
+    /// failure of the endpoint is reported.
     pub fn connection<'a>(
         &'a self,
         lease: &'a Lease,
         worker: usize,
-        headers: &'a HeaderMap,
+        head: &'a Parts,
     ) -> impl Future<Output = Result<Connection, ConnectError>> + 'a {
         // Only where the name of a handshake depends on the request do its connections.
         let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
-        let name = if by_host { host(headers) } else { None };
+        let name = if by_host { host(&head.headers) } else { None };
         // A block instead of an async function, which would hold its arguments twice: this is in every request's future.
         async move {
             let pool = lease.endpoint().pool(worker);
-            if self.policy().transport.http2.is_some() {
+            let http2 = self.policy().transport.http2_for(head.version);
+            if http2.is_some() {
                 if let Some(stream) = pool.shared().take(self.policy().shared_use(), name) {
                     return Ok(Connection::Http2(stream));
                 }
@@ -49,7 +51,7 @@ impl Cluster {
                 }
             }
             // Boxed: rare, and large beside what a request on a kept connection needs.
-            let opened = Box::pin(self.open(lease.endpoint(), worker, name)).await;
+            let opened = Box::pin(self.open(lease.endpoint(), worker, name, http2)).await;
             if opened.as_ref().is_err_and(ConnectError::blames_endpoint) {
                 lease.report(|| Outcome::Failed);
             }
@@ -62,8 +64,9 @@ impl Cluster {
         endpoint: &Arc<Endpoint>,
         worker: usize,
         name: Option<&str>,
+        http2: Option<Http2Policy>,
     ) -> Result<Connection, ConnectError> {
-        match self.policy().transport.http2 {
+        match http2 {
             None => self.open_http1(endpoint, worker, name).await,
             Some(policy) => self.open_http2(endpoint, worker, name, policy).await,
         }
@@ -95,7 +98,7 @@ impl Cluster {
                 return Ok(Connection::Http1(idle));
             }
         };
-        let opened = connect::http1(&endpoint.address(), self.opening(name, permit)?).await;
+        let opened = connect::http1(&endpoint.address(), self.opening(name, permit, false)?).await;
         endpoint.tried(&opened);
         opened.map(|one| Connection::Http1(Box::new(one)))
     }
@@ -133,7 +136,7 @@ impl Cluster {
             }
             self.wait_for_room(endpoint, until).await?;
         };
-        let opened = connect::http2(&endpoint.address(), self.opening(name, permit)?, policy).await;
+        let opened = connect::http2(&endpoint.address(), self.opening(name, permit, true)?, policy).await;
         endpoint.tried(&opened);
         opened.map(|one| Connection::Http2(shared.add(one)))
     }
@@ -154,14 +157,14 @@ impl Cluster {
         let _ = pools.any(Pool::close_idle);
     }
 
-    fn opening(&self, name: Option<&str>, permit: Option<Permit>) -> Result<Opening, ConnectError> {
+    fn opening(&self, name: Option<&str>, permit: Option<Permit>, http2: bool) -> Result<Opening, ConnectError> {
         let policy = self.policy();
         let tls = match &policy.transport.tls {
             None => None,
             Some(tls) => {
                 let fixed = tls.server_name().cloned();
                 let wanted = fixed.or_else(|| tls::name_of_host(name?)).ok_or(ConnectError::NoServerName)?;
-                Some::<Handshake>((tls.config(), wanted))
+                Some::<Handshake>((tls.config(http2), wanted))
             }
         };
         Ok(Opening {

@@ -3,9 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::time::Instant;
+
 use super::endpoint::Endpoint;
 use super::hash::Table;
 use super::outlier::OutlierPolicy;
+use super::warmup::{Warming, Warmup, weighted};
 
 /// Istio's `loadBalancer.simple`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -42,6 +45,8 @@ pub struct EndpointSet {
     /// Indices into `endpoints`, spread evenly, each as often as its weight asks. Empty when all weights are equal.
     round: Vec<u32>,
     next: AtomicUsize,
+    /// None where cold endpoints get as much as others.
+    warming: Option<Warming>,
 }
 
 impl EndpointSet {
@@ -56,7 +61,19 @@ impl EndpointSet {
             Balance::Maglev { size } => Some(Table::maglev(&named, size)),
             Balance::LeastRequest | Balance::RoundRobin | Balance::Random => None,
         };
-        Self { endpoints, weights, table, round, next: AtomicUsize::new(0) }
+        Self { endpoints, weights, table, round, next: AtomicUsize::new(0), warming: None }
+    }
+
+    /// The same set, whose endpoints get less at first. Means something to [`Balance::RoundRobin`] and
+    /// [`Balance::LeastRequest`].
+    pub fn warming_up(mut self, warmup: Option<Warmup>) -> Self {
+        self.warming = warmup.map(|warmup| Warming::new(warmup, &self.endpoints));
+        self
+    }
+
+    /// Takes note that an endpoint was ejected: it will be cold when it comes back.
+    pub(super) fn ejected(&self, endpoint: &Endpoint) {
+        self.warming.iter().for_each(|warming| warming.expect(endpoint));
     }
 
     /// All of them.
@@ -70,6 +87,11 @@ impl EndpointSet {
         if let ([only], None) = (self.endpoints.as_slice(), choice.outlier) {
             return Some(only);
         }
+        if let Some(warming) = self.warming.as_ref().filter(|warming| warming.is_on())
+            && let Some(index) = self.pick_warming(warming, choice, draw)
+        {
+            return Some(&self.endpoints[index]);
+        }
         let first = self.choose(choice, draw)?;
         let keyed = self.table.is_some();
         let fits = |one: &Arc<Endpoint>| one.is_reachable() && (keyed || !is_among(one, choice.tried));
@@ -80,6 +102,36 @@ impl EndpointSet {
             Some(table) => self.pick_along(table, choice, draw),
             None => self.pick_around(choice, draw, first),
         }
+    }
+
+    /// Rare: by what each gets of its share now, of those that fit. None if none does.
+    fn pick_warming(&self, warming: &Warming, choice: &Choice<'_>, draw: u64) -> Option<usize> {
+        let panic = self.is_panic(choice);
+        let fits = |one: &Endpoint| one.is_reachable() && (panic || !choice.is_out(one));
+        let now = Instant::now();
+        let factor = |one: &Arc<Endpoint>| match fits(one) && !is_among(one, choice.tried) {
+            true => warming.factor(one, now),
+            false => 0.0,
+        };
+        let factors: Vec<f64> = self.endpoints.iter().map(factor).collect();
+        let warmest = factors.iter().copied().fold(0.0, f64::max);
+        if warmest == 0.0 {
+            return None;
+        }
+        if choice.balance == Balance::RoundRobin {
+            // The warmest takes each of its turns, so it is found within a round, unless other workers are quicker.
+            let turns = (0..2 * self.slots()).map(|_| self.turn());
+            let mut taken = turns.filter(|&index| factors[index] > 0.0);
+            let found = taken.find(|&index| warming.takes_turn(index, factors[index] / warmest));
+            if found.is_some() {
+                return found;
+            }
+        }
+        let weights: Vec<f64> = factors.iter().zip(&self.weights).map(|(part, &all)| part * f64::from(all)).collect();
+        let one = weighted(&weights, draw & 0xffff_ffff_0000_0000)?;
+        let other = weighted(&weights, draw << 32)?;
+        let load = |index: usize| f64::from(self.endpoints[index].active()) / weights[index];
+        Some(if load(other) < load(one) { other } else { one })
     }
 
     /// Rare: the endpoints that stand in for the one of a key, in the order of the table. A request that is sent again stays
@@ -125,7 +177,7 @@ impl EndpointSet {
             return None;
         }
         let index = match choice.balance {
-            Balance::RoundRobin => self.slot(self.next.fetch_add(1, Ordering::Relaxed) % self.slots()),
+            Balance::RoundRobin => self.turn(),
             Balance::Ring { .. } | Balance::Maglev { .. } => self.table.as_ref()?.from(draw).next()?,
             Balance::Random => self.slot(below(draw, self.slots())),
             Balance::LeastRequest => {
@@ -136,6 +188,11 @@ impl EndpointSet {
             }
         };
         Some(&self.endpoints[index])
+    }
+
+    /// Whose turn it is.
+    fn turn(&self) -> usize {
+        self.slot(self.next.fetch_add(1, Ordering::Relaxed) % self.slots())
     }
 
     /// Active requests per unit of weight, scaled so that whole numbers compare well.
@@ -204,6 +261,10 @@ fn gcd(a: u64, b: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::time::advance;
+
     use super::*;
     use crate::upstream::{Address, ConnectError, Lease};
 
@@ -261,6 +322,85 @@ mod tests {
         assert_eq!(set.pick(&by(Balance::Random), 0).unwrap().name(), "1");
         let both = set.endpoints().to_vec();
         assert!(set.pick(&Choice { tried: &both, ..by(Balance::Random) }, 0).is_some());
+    }
+
+    /// An old and a new endpoint in a set that warms up for 100 s, at least at a tenth.
+    async fn old_and_new(balance: Balance, weights: [u32; 2]) -> EndpointSet {
+        let policy = Warmup { duration: Duration::from_secs(100), minimum: 0.1, aggression: 1.0 };
+        let endpoints = set(&[1, 1]).endpoints().to_vec();
+        advance(Duration::from_secs(1000)).await;
+        endpoints[1].joins();
+        EndpointSet::new(endpoints.into_iter().zip(weights).collect(), balance).warming_up(Some(policy))
+    }
+
+    fn new_of(set: &EndpointSet, balance: Balance, picks: u64) -> usize {
+        let draws = (0..picks).map(|n| n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        names(set, balance, draws).iter().filter(|name| *name == "1").count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_endpoint_takes_a_part_of_its_turns() {
+        let set = old_and_new(Balance::RoundRobin, [1, 1]).await;
+        // A tenth of its share to begin with: one turn of eleven.
+        assert!((99..=101).contains(&new_of(&set, Balance::RoundRobin, 1100)));
+        advance(Duration::from_secs(50)).await;
+        let half = new_of(&set, Balance::RoundRobin, 900);
+        assert!((299..=301).contains(&half), "one of three: {half}");
+        advance(Duration::from_secs(51)).await;
+        assert_eq!(new_of(&set, Balance::RoundRobin, 100), 50);
+        let weighted = old_and_new(Balance::RoundRobin, [1, 5]).await;
+        let part = new_of(&weighted, Balance::RoundRobin, 1500);
+        assert!((499..=501).contains(&part), "a half against one: {part}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_endpoint_is_less_often_one_of_the_two_and_its_load_weighs_more() {
+        let balance = Balance::LeastRequest;
+        let set = old_and_new(balance, [1, 1]).await;
+        let part = new_of(&set, balance, 11_000);
+        assert!((900..=1100).contains(&part), "a tenth against one: {part}");
+        // One request at a tenth is as much as ten; nine on the other one are less.
+        let _one = Lease::new(Arc::clone(&set.endpoints()[1]));
+        let _nine: Vec<Lease> = (0..9).map(|_| Lease::new(Arc::clone(&set.endpoints()[0]))).collect();
+        let (old, new) = (0_u64, u64::MAX);
+        for draw in [new << 32 | old >> 32, new >> 32] {
+            assert_eq!(set.pick(&by(balance), draw).unwrap().name(), "0");
+        }
+        advance(Duration::from_secs(101)).await;
+        assert_eq!(set.pick(&by(balance), new >> 32).unwrap().name(), "1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn endpoints_that_are_equally_cold_share_equally_and_a_lone_one_takes_all() {
+        let policy = Warmup { duration: Duration::from_secs(100), minimum: 0.1, aggression: 1.0 };
+        for balance in [Balance::RoundRobin, Balance::LeastRequest] {
+            let set = set(&[1, 1]).warming_up(Some(policy));
+            let half = new_of(&set, balance, 10_000);
+            assert!((4800..=5200).contains(&half), "{balance:?}: {half}");
+            // While it is the only one that can be reached, a cold one takes everything.
+            set.endpoints()[0].tried::<()>(&Err(ConnectError::Unresolved));
+            assert_eq!(new_of(&set, balance, 100), 100);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_that_comes_back_from_an_ejection_is_cold() {
+        let policy = OutlierPolicy::default();
+        let set = old_and_new(Balance::RoundRobin, [1, 1]).await;
+        advance(Duration::from_secs(101)).await;
+        let picked = |picks| {
+            let choice = Choice { outlier: Some(&policy), ..by(Balance::RoundRobin) };
+            (0..picks).filter(|_| set.pick(&choice, 0).unwrap().name() == "0").count()
+        };
+        assert_eq!(picked(100), 50);
+        let first = &set.endpoints()[0];
+        first.health().eject(&policy, first.now());
+        set.ejected(first);
+        assert_eq!(picked(100), 0);
+        advance(Duration::from_secs(69)).await;
+        assert!(!first.is_ejected());
+        let part = picked(1300);
+        assert!((299..=301).contains(&part), "in use again for 30 s: {part}");
     }
 
     #[test]

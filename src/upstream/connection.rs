@@ -44,11 +44,13 @@ pub struct Http1 {
 }
 
 impl Connection {
-    /// Sends a request in the form of HTTP/1.1 (a target without authority, and a `Host`); the head of the answer comes back.
-    pub fn send(&mut self, request: Request<RequestBody>) -> impl Future<Output = Exchange> + use<> {
+    /// Sends a request in the form of HTTP/1.1 (a target without authority, and a `Host`), whatever its version says; the head
+    /// of the answer comes back.
+    pub fn send(&mut self, mut request: Request<RequestBody>) -> impl Future<Output = Exchange> + use<> {
         match self {
             Self::Http1(one) => {
                 one.served = one.served.saturating_add(1);
+                *request.version_mut() = Version::HTTP_11;
                 Either::Left(one.sender.try_send_request(request))
             }
             Self::Http2(stream) => Either::Right(Box::pin(stream.send(for_http2(request, stream.scheme())))),

@@ -30,6 +30,8 @@ pub struct Endpoint {
     paused_until: AtomicU64,
     failures: AtomicU32,
     started: Instant,
+    /// Milliseconds since `started` when it joined the endpoints of its cluster.
+    joined: AtomicU64,
 }
 
 impl Endpoint {
@@ -44,6 +46,7 @@ impl Endpoint {
             paused_until: AtomicU64::new(0),
             failures: AtomicU32::new(0),
             started: Instant::now(),
+            joined: AtomicU64::new(0),
         }
     }
 
@@ -90,6 +93,17 @@ impl Endpoint {
     /// The clock of its health.
     pub(super) fn now(&self) -> u64 {
         self.started.elapsed().as_millis() as u64
+    }
+
+    /// It belongs to its cluster from now on: for the first time, or again.
+    pub(super) fn joins(&self) {
+        self.joined.store(self.now(), Ordering::Relaxed);
+    }
+
+    /// Since when it may be used: since it joined, or since the end of its last ejection, which may be still to come.
+    pub(super) fn in_use_since(&self) -> Instant {
+        let since = self.joined.load(Ordering::Relaxed).max(self.health.last_end());
+        self.started + Duration::from_millis(since)
     }
 
     /// Whether its answers took it out of use for now. Only a cluster with outlier detection cares.

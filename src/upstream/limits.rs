@@ -66,12 +66,7 @@ impl Limits {
 
     /// One more; `Ok(None)` where there is no limit.
     pub fn claim(&self, usage: &Arc<Usage>, of: Resource) -> Result<Option<Permit>, Overloaded> {
-        let Some(most) = self.of(of) else { return Ok(None) };
-        let more = |now: u32| (now < most).then_some(now + 1);
-        match usage.counter(of).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            Ok(_) => Ok(Some(Permit { usage: Arc::clone(usage), of })),
-            Err(_) => Err(Overloaded),
-        }
+        self.of(of).map(|most| usage.claim(of, most)).transpose()
     }
 }
 
@@ -82,6 +77,15 @@ impl Usage {
             Resource::Pending => &self.pending,
             Resource::Request => &self.requests,
             Resource::Retry => &self.retries,
+        }
+    }
+
+    /// One more, if there are fewer than `most`.
+    pub fn claim(self: &Arc<Self>, of: Resource, most: u32) -> Result<Permit, Overloaded> {
+        let more = |now: u32| (now < most).then_some(now + 1);
+        match self.counter(of).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
+            Ok(_) => Ok(Permit { usage: Arc::clone(self), of }),
+            Err(_) => Err(Overloaded),
         }
     }
 

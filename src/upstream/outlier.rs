@@ -138,6 +138,11 @@ impl Health {
         false
     }
 
+    /// When the last ejection ended or will end; 0: there was none.
+    pub fn last_end(&self) -> u64 {
+        self.last_end.load(Ordering::Relaxed)
+    }
+
     /// Counts an outcome. True when a threshold is reached: the endpoint is to be ejected, if enough others are left.
     pub fn observe(&self, policy: &OutlierPolicy, outcome: Outcome, now: u64) -> bool {
         if self.is_ejected(|| now) {

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use super::balance::EndpointSet;
 use super::budget::Budget;
@@ -47,7 +48,7 @@ pub struct EndpointSpec {
 }
 
 /// A cluster as configured.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClusterSpec {
     /// Identity: host, subset and port. Two generations that agree on it share endpoints.
     pub key: String,
@@ -82,7 +83,7 @@ struct Live {
     endpoints: HashMap<Identity, Weak<Endpoint>>,
     /// In the order of the answer.
     addresses: HashMap<String, Vec<IpAddr>>,
-    budgets: HashMap<(String, String), Weak<Budget>>,
+    budgets: HashMap<(String, String, Duration), Weak<Budget>>,
 }
 
 /// What makes an endpoint the same one in the next generation: its cluster, its place, and how it is spoken to.
@@ -105,24 +106,25 @@ impl Registry {
         let mut live = self.lock();
         let known =
             live.clusters.get(&spec.key).and_then(|(known, cluster)| Some((*known == spec, cluster.upgrade()?)));
-        let usage = match known {
+        let earlier = match known {
             Some((true, same)) => return same,
-            Some((false, earlier)) => Arc::clone(earlier.usage()),
-            None => Arc::default(),
+            Some((false, earlier)) => Some(earlier),
+            None => None,
         };
-        let set = live.endpoint_set(&spec, self.workers);
+        let set = live.endpoint_set(&spec, earlier.as_deref(), self.workers);
+        let usage = earlier.map_or_else(Arc::default, |earlier| Arc::clone(earlier.usage()));
         let cluster = Arc::new(Cluster::taking_over(spec.name.clone(), spec.policy.clone(), set, usage));
         live.clusters.insert(spec.key.clone(), (spec, Arc::downgrade(&cluster)));
         cluster
     }
 
-    /// The retry budget of a version, which it keeps from one generation to the next. A new one begins when it has made
-    /// `attempts`.
-    pub fn budget(&self, app: &str, version: &str, attempts: u64) -> Arc<Budget> {
+    /// The retry budget of a version with this memory, which it keeps from one generation to the next. A new one begins
+    /// when it has made `attempts`.
+    pub fn budget(&self, app: &str, version: &str, memory: Duration, attempts: u64) -> Arc<Budget> {
         let mut live = self.lock();
-        let known = live.budgets.entry((app.to_owned(), version.to_owned())).or_default();
+        let known = live.budgets.entry((app.to_owned(), version.to_owned(), memory)).or_default();
         known.upgrade().unwrap_or_else(|| {
-            let budget = Arc::new(Budget::new(attempts));
+            let budget = Arc::new(Budget::new(attempts, memory));
             *known = Arc::downgrade(&budget);
             budget
         })
@@ -162,7 +164,7 @@ impl Registry {
             .filter_map(|(spec, cluster)| Some((spec.clone(), cluster.upgrade()?)))
             .collect();
         for (spec, cluster) in affected {
-            cluster.set_endpoints(live.endpoint_set(&spec, self.workers));
+            cluster.set_endpoints(live.endpoint_set(&spec, Some(&cluster), self.workers));
         }
     }
 
@@ -173,7 +175,8 @@ impl Registry {
 }
 
 impl Live {
-    fn endpoint_set(&mut self, spec: &ClusterSpec, workers: usize) -> EndpointSet {
+    /// The endpoints of a cluster at this moment; those that `earlier` does not have join it now.
+    fn endpoint_set(&mut self, spec: &ClusterSpec, earlier: Option<&Cluster>, workers: usize) -> EndpointSet {
         let mut weighted = Vec::with_capacity(spec.endpoints.len());
         for EndpointSpec { target, weight } in &spec.endpoints {
             match target {
@@ -199,7 +202,10 @@ impl Live {
                 }
             }
         }
-        EndpointSet::new(weighted, spec.policy.balance)
+        let earlier = earlier.map(Cluster::endpoints);
+        let known: HashSet<*const Endpoint> = earlier.iter().flat_map(|set| set.endpoints()).map(Arc::as_ptr).collect();
+        weighted.iter().filter(|(one, _)| !known.contains(&Arc::as_ptr(one))).for_each(|(one, _)| one.joins());
+        EndpointSet::new(weighted, spec.policy.balance).warming_up(spec.policy.warmup)
     }
 
     fn endpoint(&mut self, spec: &ClusterSpec, name: String, address: Address, workers: usize) -> Arc<Endpoint> {
@@ -217,8 +223,9 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::upstream::budget::MEMORY;
     use crate::upstream::transport::Http2Policy;
-    use crate::upstream::{Overloaded, Unavailable};
+    use crate::upstream::{Overloaded, Unavailable, Warmup};
 
     fn fixed(port: u16) -> EndpointSpec {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -253,9 +260,10 @@ mod tests {
     #[test]
     fn a_version_keeps_its_budget_while_a_generation_names_it() {
         let registry = Registry::new(1);
-        let first = registry.budget("a", "v1", 0);
-        assert!(Arc::ptr_eq(&first, &registry.budget("a", "v1", 9)));
-        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v2", 0)));
+        let first = registry.budget("a", "v1", MEMORY, 0);
+        assert!(Arc::ptr_eq(&first, &registry.budget("a", "v1", MEMORY, 9)));
+        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v2", MEMORY, 0)));
+        assert!(!Arc::ptr_eq(&first, &registry.budget("a", "v1", MEMORY / 2, 0)));
         drop(first);
         registry.prune();
         assert!(registry.lock().budgets.is_empty());
@@ -274,6 +282,35 @@ mod tests {
         registry.resolved("svc.test", vec!["10.0.0.2".parse().unwrap(), "10.0.0.3".parse().unwrap()]);
         assert_eq!(names(&cluster), ["10.0.0.2:80", "10.0.0.3:80"]);
         assert!(Arc::ptr_eq(&kept, &cluster.endpoints().endpoints()[0]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_endpoint_is_new_when_it_joins_again_and_stays_old_over_a_reload() {
+        let registry = Registry::new(1);
+        let named = EndpointSpec { target: Target::Name { host: "svc.test".into(), port: 80 }, weight: 1 };
+        let cluster = registry.cluster(spec(vec![named.clone()]));
+        let resolved = |last: &[u8]| {
+            registry.resolved("svc.test", last.iter().map(|&last| [10, 0, 0, last].into()).collect());
+        };
+        let ages = |cluster: &Cluster| -> Vec<u64> {
+            let set = cluster.endpoints();
+            set.endpoints().iter().map(|one| one.in_use_since().elapsed().as_secs()).collect()
+        };
+        let second = || tokio::time::advance(Duration::from_secs(1));
+        resolved(&[1, 2]);
+        second().await;
+        resolved(&[1, 2, 3]);
+        second().await;
+        assert_eq!(ages(&cluster), [2, 2, 1]);
+        // Held by a request on its way, the second one leaves and comes back.
+        let _held = Arc::clone(&cluster.endpoints().endpoints()[1]);
+        resolved(&[1, 3]);
+        resolved(&[1, 2, 3]);
+        second().await;
+        assert_eq!(ages(&cluster), [3, 1, 2]);
+        let mut changed = spec(vec![named]);
+        changed.policy.warmup = Some(Warmup { duration: Duration::from_secs(9), minimum: 0.1, aggression: 1.0 });
+        assert_eq!(ages(&registry.cluster(changed)), [3, 1, 2]);
     }
 
     #[tokio::test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
+use rustls::client::{Resumption, VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, IpAddr, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
@@ -25,8 +25,6 @@ pub struct TlsMaterial {
     pub names: Vec<String>,
     /// `insecureSkipVerify`.
     pub unverified: bool,
-    /// Whether HTTP/2 is spoken on it.
-    pub http2: bool,
 }
 
 impl TlsMaterial {
@@ -45,7 +43,7 @@ impl TlsMaterial {
         self.names.iter().for_each(|one| add(one.as_bytes()));
         add(self.own.as_ref().map_or(&[], |(_, key)| key.secret_der()));
         add(self.server_name.as_deref().unwrap_or_default().as_bytes());
-        add(&[u8::from(self.unverified), u8::from(self.http2)]);
+        add(&[u8::from(self.unverified)]);
         hash.finalize().to_hex().to_string()
     }
 }
@@ -69,7 +67,8 @@ pub enum TlsError {
 
 /// TLS to the endpoints of a cluster.
 pub struct Tls {
-    config: Arc<ClientConfig>,
+    http1: Arc<ClientConfig>,
+    http2: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
     fingerprint: String,
 }
@@ -87,17 +86,24 @@ impl Tls {
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?
             .dangerous()
             .with_custom_certificate_verifier(verifier);
-        let mut config = match &material.own {
+        let config = match &material.own {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => builder.with_client_auth_cert(chain.clone(), key.clone_key())?,
         };
-        config.alpn_protocols = vec![if material.http2 { b"h2".to_vec() } else { b"http/1.1".to_vec() }];
-        Ok(Self { config: Arc::new(config), server_name, fingerprint: material.fingerprint() })
+        // Each with its own sessions: one that was agreed for a protocol is not resumed for the other.
+        let speaking = |protocol: &[u8]| {
+            let mut config = config.clone();
+            config.alpn_protocols = vec![protocol.to_vec()];
+            config.resumption = Resumption::default();
+            Arc::new(config)
+        };
+        let (http1, http2) = (speaking(b"http/1.1"), speaking(b"h2"));
+        Ok(Self { http1, http2, server_name, fingerprint: material.fingerprint() })
     }
 
-    /// What a handshake needs.
-    pub(super) fn config(&self) -> Arc<ClientConfig> {
-        Arc::clone(&self.config)
+    /// What a handshake needs, for HTTP/2 or HTTP/1.1.
+    pub(super) fn config(&self, http2: bool) -> Arc<ClientConfig> {
+        Arc::clone(if http2 { &self.http2 } else { &self.http1 })
     }
 
     /// The name that every handshake uses; none: that of the host which a request is sent with.
@@ -321,10 +327,10 @@ mod tests {
 
     #[test]
     fn equal_material_is_one_identity_and_other_material_another() {
-        let with = |names: &[&str], http2| {
+        let with = |names: &[&str], unverified| {
             let names = names.iter().map(|&name| name.to_owned()).collect();
             let authorities = vec![CertificateDer::from(vec![1, 2]), CertificateDer::from(vec![3])];
-            TlsMaterial { authorities, names, http2, ..TlsMaterial::default() }.fingerprint()
+            TlsMaterial { authorities, names, unverified, ..TlsMaterial::default() }.fingerprint()
         };
         assert_eq!(with(&["a", "b"], false), with(&["a", "b"], false));
         for other in [with(&["ab"], false), with(&["a", "b"], true), with(&["b", "a"], false)] {

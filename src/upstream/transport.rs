@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::Version;
+
 use super::tls::Tls;
 
 /// How a cluster's endpoints are spoken to.
@@ -10,6 +12,8 @@ use super::tls::Tls;
 pub struct Transport {
     /// HTTP/2 from the first byte; none: HTTP/1.1.
     pub http2: Option<Http2Policy>,
+    /// HTTP/2 only for requests that came as HTTP/2, HTTP/1.1 for others: `useClientProtocol`.
+    pub as_client: bool,
     /// TLS; none: plain text.
     pub tls: Option<Arc<Tls>>,
     /// Probes of idle TCP connections.
@@ -19,9 +23,18 @@ pub struct Transport {
 impl Transport {
     /// Names what makes a connection of one transport useless for another.
     pub fn identity(&self) -> String {
-        let protocol = if self.http2.is_some() { "h2" } else { "http/1.1" };
+        let protocol = match (self.http2, self.as_client) {
+            (None, _) => "http/1.1",
+            (Some(_), false) => "h2",
+            (Some(_), true) => "both",
+        };
         let tls = self.tls.as_ref().map_or("", |tls| tls.fingerprint());
         format!("{protocol}|{tls}")
+    }
+
+    /// How HTTP/2 is spoken for a request of a client that speaks this version; none: HTTP/1.1 is.
+    pub fn http2_for(&self, client: Version) -> Option<Http2Policy> {
+        self.http2.filter(|_| !self.as_client || client == Version::HTTP_2)
     }
 }
 
@@ -56,5 +69,25 @@ pub struct Keepalive {
 impl Default for Keepalive {
     fn default() -> Self {
         Self { time: Duration::from_secs(15), interval: Duration::from_secs(5), probes: 3 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_client_decides_only_where_it_may() {
+        let versions = [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2];
+        let spoken = |transport: &Transport| versions.map(|version| transport.http2_for(version).is_some());
+        let http1 = Transport::default();
+        let http2 = Transport { http2: Some(Http2Policy::default()), ..Transport::default() };
+        let both = Transport { as_client: true, ..http2.clone() };
+        assert_eq!(spoken(&http1), [false; 3]);
+        assert_eq!(spoken(&http2), [true; 3]);
+        assert_eq!(spoken(&both), [false, false, true]);
+        let mut identities = [http1, http2, both].map(|transport| transport.identity()).to_vec();
+        identities.dedup();
+        assert_eq!(identities.len(), 3);
     }
 }

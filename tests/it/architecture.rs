@@ -47,7 +47,8 @@ fn the_source_keeps_to_the_architecture() {
     assert!(list.is_empty(), "\n{}\n", list.join("\n"));
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+/// Every source file below a folder, sorted within each.
+pub(crate) fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     let mut entries: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     entries.sort();
     for entry in entries {

@@ -347,3 +347,65 @@ fn what_means_the_same_is_no_difference() {
     let invalid = piped(&["diff", "old.yaml", "-"], folder.path(), &same);
     assert_eq!(invalid.status.code(), Some(1));
 }
+
+#[test]
+fn diff_says_which_releases_come_go_and_change() {
+    let canary = |name: &str, fields: &str| {
+        format!(
+            "---\napiVersion: serin.dev/v1alpha1\nkind: Canary\nmetadata: {{name: {name}}}\n\
+             spec: {{virtualService: reviews, route: primary, stable: v1, canary: v2, {fields}}}\n"
+        )
+    };
+    let fields = "steps: [10, 30, 100], webhooks: [{url: 'http://h/', secret: {file: k}}]";
+    let with = |canary: &str| format!("{CONFIG}{canary}");
+    let (none, plain) = (CONFIG.to_owned(), with(&canary("reviews", fields)));
+    let folder = folder(&[("none.yaml", &none), ("old.yaml", &plain)]);
+    fs::create_dir(folder.path().join("other")).unwrap();
+    let differences = |old: &str, new: &str| {
+        fs::write(folder.path().join("other/new.yaml"), new).unwrap();
+        let output = run(&["diff", old, "other/new.yaml"], folder.path());
+        (output.status.code(), said(&output))
+    };
+    let line = "  primary of default/reviews: v1 → v2, 10 %, 30 %, 100 %\n";
+    assert_eq!(differences("none.yaml", &plain), (Some(1), format!("added canary `default/reviews`\n{line}")));
+    assert_eq!(differences("old.yaml", &none), (Some(1), format!("removed canary `default/reviews`\n{line}")));
+    // The same in other words, in another folder.
+    let same = with(&canary(
+        "reviews",
+        &fields.replace("10, ", "{weight: 10, minDuration: 1m}, ").replace(", 100]", "], mode: run"),
+    ));
+    assert_eq!(differences("old.yaml", &same), (Some(0), "nothing changes\n".to_owned()));
+    let changed = "steps: [10, {weight: 30, minDuration: 5m, approve: true}, 50], soak: {}, shield: true, mode: observe, \
+                   start: onSubset, onFileChange: abort, analysis: {falseRollbackRate: 0.29%, tolerance: 1.5, \
+                   maxErrorRate: 2%, latency: {slowerThan: 300ms}, minRequests: 500, warmUp: 0s, maxStepDuration: 2h, \
+                   onInconclusive: rollback, prometheus: [{name: cpu, address: 'http://p:9090', query: 'x{v=\"{{canary}}\"}', \
+                   min: 1, max: 2.5}]}, webhooks: [{url: 'http://h/', events: [held, promoted]}]";
+    let expected = "\
+changed canary `default/reviews`
+  steps 10 %, 30 %, 100 % → 10 %, 30 %, 50 %, 95 %, 100 %
+  minDuration 1m → 1m, 5m, 1m, 1m
+  minRequests 300 → 500
+  approve none → 30 %
+  soak none → 95 % for 10m
+  falseRollbackRate 1% → 0.29%
+  tolerance 1.2 → 1.5
+  maxErrorRate 1% → 2%
+  slowerThan auto → 300ms
+  warmUp 10s → 0s
+  maxStepDuration 1h → 2h
+  onInconclusive hold → rollback
+  prometheus none → 1 ≤ cpu ≤ 2.5 (`x{v=\"v2\"}` of http://p:9090 every 15s)
+  mode run → observe
+  start manual → onSubset
+  onFileChange adopt → abort
+  shield false → true
+  webhooks http://h/ (started advanced held rolledBack promoted, signed with k, 5s and 3 retries) → http://h/ (held promoted, 5s and 3 retries)
+";
+    assert_eq!(differences("old.yaml", &with(&canary("reviews", changed))), (Some(1), expected.to_owned()));
+    let renamed = run(&["diff", "none.yaml", "old.yaml", "--json"], folder.path());
+    let found: Value = serde_json::from_slice(&renamed.stdout).unwrap();
+    let details = ["primary of default/reviews: v1 → v2, 10 %, 30 %, 100 %"];
+    let added = json!({ "change": "added", "canary": "default/reviews", "details": details });
+    assert_eq!(found["canaries"], json!([added]));
+    assert_eq!((&found["differs"], &found["changes"]), (&json!(true), &json!([])));
+}

@@ -1,18 +1,27 @@
-//! Whatever a file holds, loading ends with an answer: no panic, the same answer each time, and every problem at a place that is
-//! in the text.
+//! Whatever a file holds, loading ends with an answer: no panic, the same answer each time, and every problem at a line of the
+//! file and a column of that line. Only an empty file, and one that is no text, have no lines to point at.
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use serin::config::load::{self, Loaded, Read, Source};
 use serin::config::render;
 use serin::config::settings::Settings;
 
-const VALID: [&str; 3] = [
-    include_str!("../fixtures/config/valid/canary.yaml"),
-    include_str!("../fixtures/config/valid/list-and-aliases.yaml"),
-    include_str!("../fixtures/config/valid/json-with-windows-line-ends.yaml"),
-];
+/// Where changes begin: every fixture that is text, good and bad.
+fn fixtures() -> Vec<String> {
+    let mut texts = Vec::new();
+    for folder in ["config/valid", "config/warned", "config/invalid", "tasks"] {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
+        let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        paths.retain(|path| path.extension().is_some_and(|extension| extension == "yaml"));
+        paths.sort();
+        texts.extend(paths.iter().filter_map(|path| fs::read_to_string(path).ok()));
+    }
+    assert!(texts.len() > 40, "{}", texts.len());
+    texts
+}
 
 /// What is typed by mistake, and what YAML gives a meaning.
 const TYPED: [&str; 24] = [
@@ -30,22 +39,32 @@ fn lines(text: &str) -> Vec<String> {
     text.replace("\r\n", "\n").replace('\r', "\n").split('\n').map(str::to_owned).collect()
 }
 
-fn judge(text: &str) -> Result<(), TestCaseError> {
-    let loaded = load(text);
+/// Every problem is at a line of the text; one of the file as a whole only if `whole`.
+fn are_inside(loaded: &Loaded, text: &str, whole: bool) -> Result<(), TestCaseError> {
     let lines = lines(text);
     for diagnostic in &loaded.diagnostics {
         let place = diagnostic.place;
-        if place.line == 0 {
+        if whole && place.line == 0 {
             continue;
         }
-        let line = lines.get(place.line as usize - 1);
+        let line = (place.line as usize).checked_sub(1).and_then(|index| lines.get(index));
         prop_assert!(line.is_some(), "line {} of {}: {}", place.line, lines.len(), diagnostic.message);
         let length = line.map_or(0, |line| line.chars().count());
         prop_assert!((1..=length + 1).contains(&(place.column as usize)), "{place:?}: {}", diagnostic.message);
+        prop_assert_eq!(place.file, 0);
+        prop_assert!(!diagnostic.message.is_empty());
     }
+    let entries = render::entries(loaded);
+    prop_assert!(entries.iter().all(|entry| entry.file == "vs.yaml" || entry.file.ends_with("/vs.yaml")));
+    prop_assert_eq!(entries.len(), loaded.diagnostics.len());
+    Ok(())
+}
+
+fn judge(text: &str) -> Result<(), TestCaseError> {
+    let loaded = load(text);
+    are_inside(&loaded, text, text.trim().is_empty())?;
     let said = render::text(&loaded, true);
     prop_assert!(!said.contains('\r') && said.chars().all(|c| c == '\n' || c == '\x1b' || !c.is_control()));
-    prop_assert_eq!(render::entries(&loaded).len(), loaded.diagnostics.len());
     prop_assert_eq!(&load(text).diagnostics, &loaded.diagnostics);
     Ok(())
 }
@@ -104,8 +123,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn slips_of_the_hand_get_an_answer(start in prop::sample::select(&VALID[..]), changes in prop::collection::vec(change(), 1..6)) {
-        let mut text = start.to_owned();
+    fn slips_of_the_hand_get_an_answer(mut text in prop::sample::select(fixtures()), changes in prop::collection::vec(change(), 1..6)) {
         for change in &changes {
             apply(&mut text, change);
         }
@@ -128,6 +146,10 @@ proptest! {
         std::fs::write(&path, &bytes).unwrap();
         let loaded = load::load(load::read(&[path], false), &Settings::default());
         prop_assert!(!loaded.is_valid());
+        let text = String::from_utf8_lossy(&bytes);
+        let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+        let wide = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
+        are_inside(&loaded, text, wide || text.trim().is_empty())?;
         let said = render::text(&loaded, false);
         prop_assert!(said.starts_with("error") || said.starts_with("warning"));
     }

@@ -1,11 +1,8 @@
 //! Endpoints that speak HTTP/2: how connections are shared, what is passed on, and what a refused stream means.
 
 use std::future::Future;
-use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use bytes::Bytes;
 use h2::server::{self, SendResponse};
@@ -13,7 +10,6 @@ use h2::{Reason, RecvStream};
 use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::support::config::Config;
@@ -39,33 +35,23 @@ impl Upstream {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let (tell, told) = channel();
         let seen = Seen::default();
         let kept = Arc::clone(&seen);
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-                tell.send(listener.local_addr().unwrap().port()).unwrap();
-                for number in 0.. {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let kept = Arc::clone(&kept);
-                    tokio::spawn(async move {
-                        let mut builder = server::Builder::new();
-                        let Ok(mut connection) = builder.max_concurrent_streams(streams).handshake(stream).await else {
-                            return;
-                        };
-                        while let Some(Ok((request, respond))) = connection.accept().await {
-                            let (parts, body) = request.into_parts();
-                            kept.lock().unwrap_or_else(PoisonError::into_inner).push((number, parts.clone()));
-                            tokio::spawn(handle(Request::from_parts(parts, body), respond));
-                        }
-                    });
+        let port = client::accepting(move |stream, number| {
+            let kept = Arc::clone(&kept);
+            async move {
+                let mut builder = server::Builder::new();
+                let Ok(mut connection) = builder.max_concurrent_streams(streams).handshake(stream).await else {
+                    return;
+                };
+                while let Some(Ok((request, respond))) = connection.accept().await {
+                    let (parts, body) = request.into_parts();
+                    kept.lock().unwrap_or_else(PoisonError::into_inner).push((number, parts.clone()));
+                    tokio::spawn(handle(Request::from_parts(parts, body), respond));
                 }
-            });
+            }
         });
-        let told: Receiver<u16> = told;
-        Self { port: told.recv().unwrap(), seen }
+        Self { port, seen }
     }
 
     fn seen(&self) -> Vec<(usize, Parts)> {

@@ -2,10 +2,7 @@
 
 use std::convert::Infallible;
 use std::fs;
-use std::net::Ipv4Addr;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -19,30 +16,32 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::support::config::Config;
-use super::support::eventually;
 use super::support::proxy::Proxy;
 use super::support::tls::{Authority, Pair};
+use super::support::{eventually, h2};
 
 /// What an upstream learned from one handshake.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Handshake {
-    name: Option<String>,
+pub(crate) struct Handshake {
+    /// The name that the proxy asked for.
+    pub(crate) name: Option<String>,
     protocol: Option<Vec<u8>>,
     shown: bool,
 }
 
 /// An upstream that speaks TLS and answers 200.
-struct Upstream {
-    port: u16,
+pub(crate) struct Upstream {
+    /// Where it listens.
+    pub(crate) port: u16,
     seen: Arc<Mutex<Vec<Handshake>>>,
 }
 
 impl Upstream {
-    fn start(pair: &Pair, clients: Option<&Authority>) -> Self {
+    /// One with this certificate, for clients of this authority or for any.
+    pub(crate) fn start(pair: &Pair, clients: Option<&Authority>) -> Self {
         let config = ServerConfig::builder_with_provider(default_provider().into());
         let config = config.with_safe_default_protocol_versions().unwrap();
         let config = match clients {
@@ -60,34 +59,26 @@ impl Upstream {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let seen = Arc::<Mutex<Vec<Handshake>>>::default();
         let kept = Arc::clone(&seen);
-        let (tell, told) = channel();
-        thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            runtime.block_on(async move {
-                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
-                tell.send(listener.local_addr().unwrap().port()).unwrap();
-                let acceptor = TlsAcceptor::from(Arc::new(config));
-                loop {
-                    let (stream, _) = listener.accept().await.unwrap();
-                    let (acceptor, kept) = (acceptor.clone(), Arc::clone(&kept));
-                    tokio::spawn(async move {
-                        let Ok(stream) = acceptor.accept(stream).await else { return };
-                        let session = stream.get_ref().1;
-                        kept.lock().unwrap_or_else(PoisonError::into_inner).push(Handshake {
-                            name: session.server_name().map(str::to_owned),
-                            protocol: session.alpn_protocol().map(<[u8]>::to_vec),
-                            shown: session.peer_certificates().is_some(),
-                        });
-                        let server = auto::Builder::new(TokioExecutor::new());
-                        let _ = server.serve_connection(TokioIo::new(stream), service_fn(greet)).await;
-                    });
-                }
-            });
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let port = h2::accepting(move |stream, _| {
+            let (acceptor, kept) = (acceptor.clone(), Arc::clone(&kept));
+            async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let session = stream.get_ref().1;
+                kept.lock().unwrap_or_else(PoisonError::into_inner).push(Handshake {
+                    name: session.server_name().map(str::to_owned),
+                    protocol: session.alpn_protocol().map(<[u8]>::to_vec),
+                    shown: session.peer_certificates().is_some(),
+                });
+                let server = auto::Builder::new(TokioExecutor::new());
+                let _ = server.serve_connection(TokioIo::new(stream), service_fn(greet)).await;
+            }
         });
-        Self { port: told.recv().unwrap(), seen }
+        Self { port, seen }
     }
 
-    fn seen(&self) -> Vec<Handshake> {
+    /// Every handshake, in order.
+    pub(crate) fn seen(&self) -> Vec<Handshake> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -195,6 +186,23 @@ fn http2_is_agreed_on_in_the_handshake() {
     let proxy = serve(upstream.port, SIMPLE, upgrade, &[("ca.crt", &authority.pem())]);
     assert_eq!(status(&proxy, "product-service"), (200, "HTTP/2.0 https".to_owned()));
     assert_eq!(upstream.seen()[0].protocol.as_deref(), Some(&b"h2"[..]));
+}
+
+#[test]
+fn each_protocol_of_the_clients_is_agreed_on_in_a_handshake_of_its_own() {
+    let authority = Authority::new();
+    let upstream = Upstream::start(&authority.issue(&["a.example"]), None);
+    let client = ", connectionPool: {http: {useClientProtocol: true}}";
+    let proxy = serve(upstream.port, SIMPLE, client, &[("ca.crt", &authority.pem())]);
+    assert_eq!(status(&proxy, "product-service"), (200, "HTTP/1.1 none".to_owned()));
+    let over_http2 = h2::run(async {
+        let mut connection = h2::connect(proxy.listen).await;
+        let answer = connection.send_request(h2::request("GET", "/", h2::empty())).await.unwrap();
+        h2::body(answer).await.unwrap()
+    });
+    assert_eq!(over_http2, "HTTP/2.0 https");
+    let protocols: Vec<_> = upstream.seen().into_iter().map(|handshake| handshake.protocol.unwrap()).collect();
+    assert_eq!(protocols, [b"http/1.1".to_vec(), b"h2".to_vec()]);
 }
 
 #[test]

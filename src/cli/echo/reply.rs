@@ -34,7 +34,11 @@ impl Wish {
             (Some("status"), Some(code)) => {
                 code.parse().ok().filter(|code: &StatusCode| code.as_u16() >= 200).map(Self::Status)
             }
-            (Some("delay"), Some(duration)) => parse_duration(duration).ok().map(Self::Delay),
+            (Some("delay"), Some(duration)) => {
+                // httpbin, whose tasks this upstream serves, too, counts in seconds.
+                let seconds = || duration.parse().ok().map(|seconds: u32| Duration::from_secs(seconds.into()));
+                parse_duration(duration).ok().or_else(seconds).map(Self::Delay)
+            }
             (Some("bytes"), Some(count)) => count.parse().ok().map(Self::Bytes),
             _ => Some(Self::Description),
         }
@@ -131,6 +135,7 @@ mod tests {
     fn paths_that_mean_something() {
         assert_eq!(Wish::of("/status/503"), Some(Wish::Status(StatusCode::SERVICE_UNAVAILABLE)));
         assert_eq!(Wish::of("/delay/250ms"), Some(Wish::Delay(Duration::from_millis(250))));
+        assert_eq!(Wish::of("/delay/5"), Some(Wish::Delay(Duration::from_secs(5))));
         assert_eq!(Wish::of("/bytes/0"), Some(Wish::Bytes(0)));
         for plain in ["/", "", "*", "/status", "/statuses/503", "/api/status/503"] {
             assert_eq!(Wish::of(plain), Some(Wish::Description), "{plain}");
@@ -140,7 +145,8 @@ mod tests {
             "/status/99",
             "/status/101",
             "/status/503/x",
-            "/delay/5",
+            "/delay/-5",
+            "/delay/5/x",
             "/bytes/-1",
             "/bytes/99999999999999999999",
         ] {

@@ -3,10 +3,11 @@
 use ratatui::text::{Line, Span};
 
 use super::row;
+use super::words::{label, odds};
 use crate::app::ReleaseStatus;
 use crate::cli::view::terminal::Theme;
 use crate::cli::view::text::clipped;
-use crate::rollout::{Test, TestView};
+use crate::rollout::TestView;
 
 /// Columns of a bar.
 const BAR: usize = 24;
@@ -21,14 +22,14 @@ pub(super) fn rows(release: &ReleaseStatus, width: usize, theme: Theme) -> Vec<L
         let text = format!(
             " {:3.0} %  {}  {} {}, {} {}",
             clamped(test.progress) * 100.0,
-            odds(test),
+            towards(test),
             view.stable.version,
             test.stable_bad,
             view.canary.version,
             test.canary_bad
         );
         let room = width.saturating_sub(10 + BAR);
-        rows.push(row(name(test.test), vec![full, rest, Span::raw(clipped(&text, room))], theme));
+        rows.push(row(label(test.test), vec![full, rest, Span::raw(clipped(&text, room))], theme));
     }
     if view.tests.is_empty() {
         rows.push(Line::raw("none so far"));
@@ -38,15 +39,8 @@ pub(super) fn rows(release: &ReleaseStatus, width: usize, theme: Theme) -> Vec<L
 
 /// The test that is furthest towards a rollback, with its progress (0–1).
 pub(in crate::cli) fn strongest(release: &ReleaseStatus) -> Option<(&'static str, f64)> {
-    let tests = release.view.tests.iter().map(|test| (name(test.test), clamped(test.progress)));
+    let tests = release.view.tests.iter().map(|test| (label(test.test), clamped(test.progress)));
     tests.max_by(|a, b| a.1.total_cmp(&b.1))
-}
-
-fn name(test: Test) -> &'static str {
-    match test {
-        Test::Error => "errors",
-        Test::Slow => "slow",
-    }
 }
 
 /// The full part of a bar and the rest. Only what is decided fills it.
@@ -65,14 +59,9 @@ fn clamped(progress: f64) -> f64 {
     if progress.is_nan() { 0.0 } else { progress.clamp(0.0, 1.0) }
 }
 
-/// `4:1 of 200:1`, of the weaker of the two that a rollback needs.
-fn odds(test: &TestView) -> String {
-    let against = |ln: f64| match ln.exp() {
-        odds if odds.is_nan() || odds < 1.05 => "1:1".to_owned(),
-        odds if odds < 10.0 => format!("{odds:.1}:1"),
-        odds if odds < 1e6 => format!("{odds:.0}:1"),
-        _ => "over 999999:1".to_owned(),
-    };
-    let (now, limit) = (clamped(test.progress) * test.ln_limit, against(test.ln_limit));
-    if test.progress >= 1.0 { format!("over {limit}") } else { format!("{} of {limit}", against(now)) }
+/// `1.45:1 of 200:1`, of the weaker of the two that a rollback needs. The bar is logarithmic, as evidence is.
+fn towards(test: &TestView) -> String {
+    let limit = odds(test.ln_limit);
+    let now = clamped(test.progress) * test.ln_limit;
+    if test.progress >= 1.0 { format!("over {limit}") } else { format!("{} of {limit}", odds(now)) }
 }

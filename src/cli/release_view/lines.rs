@@ -2,7 +2,7 @@
 
 use super::Scene;
 use super::evidence::strongest;
-use super::steps::in_words;
+use super::words::standing;
 use crate::cli::view::recent::Lately;
 use crate::cli::view::text::{NOTHING, clock, duration, part, percent, plain};
 use crate::rollout::{ArmView, Transition};
@@ -28,7 +28,7 @@ pub(in crate::cli) fn line(scene: &Scene<'_>) -> String {
         "{}  {} {} | {}{evidence} | {}{trouble}",
         clock(view.elapsed),
         view.name,
-        in_words(status),
+        standing(status),
         versions.join(" | "),
         view.waits
     ))

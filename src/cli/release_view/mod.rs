@@ -9,6 +9,7 @@ pub(in crate::cli) mod testing;
 #[cfg(test)]
 mod tests;
 mod versions;
+pub(in crate::cli) mod words;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout};
@@ -16,13 +17,11 @@ use ratatui::text::{Line, Span, Text};
 
 pub(in crate::cli) use evidence::{bar, strongest};
 pub(in crate::cli) use lines::{event, line};
-pub(in crate::cli) use steps::{in_short, in_words};
 
 use super::view::recent::Lately;
 use super::view::terminal::Theme;
 use super::view::text::{clipped, clock, plain, width_of, wrapped};
 use crate::app::ReleaseStatus;
-use crate::rollout::Mode;
 
 /// Columns for the names of rows.
 const NAMES: usize = 22;
@@ -73,13 +72,7 @@ pub(in crate::cli) fn draw(frame: &mut Frame<'_>, scene: &Scene<'_>, theme: Them
 /// Its name and state; the running time at the right edge.
 fn title(scene: &Scene<'_>, width: usize, theme: Theme) -> Line<'static> {
     let view = &scene.release.view;
-    let mut state = in_words(scene.release);
-    if view.mode == Mode::Observe {
-        state.push_str(", observing only");
-    }
-    if view.attempt > 1 {
-        state.push_str(&format!(", attempt {}", view.attempt));
-    }
+    let state = words::standing(scene.release);
     let time = clock(view.elapsed);
     let room = width.saturating_sub(time.len() + 1);
     let name = clipped(&plain(&view.name), room);

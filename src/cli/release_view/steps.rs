@@ -5,52 +5,14 @@ use std::time::Duration;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use super::row;
+use super::{row, words};
 use crate::app::ReleaseStatus;
 use crate::cli::view::terminal::Theme;
 use crate::cli::view::text::{clipped, clock, plain, width_of, wrapped};
-use crate::rollout::{Phase, State, StepState, StepView};
+use crate::rollout::{GateState, Phase, State, StepState, StepView};
 
 /// Columns before the text of a row.
 const INDENT: usize = 10;
-
-/// Where it stands, in a few words.
-pub(in crate::cli) fn in_words(release: &ReleaseStatus) -> String {
-    let view = &release.view;
-    let place = |step: usize| {
-        let weight = view.steps.get(step).map_or_else(String::new, |step| format!(" ({} %)", step.weight));
-        format!("step {} of {}{weight}", step + 1, view.steps.len())
-    };
-    match view.state {
-        State::Idle => "not started".to_owned(),
-        State::Running { step, phase } => format!("{}: {}", place(step), phase_in_words(phase)),
-        State::Paused { step, .. } => format!("{}: paused", place(step)),
-        State::Promoted => "promoted".to_owned(),
-        State::RolledBack => "rolled back".to_owned(),
-        State::Aborted => "aborted".to_owned(),
-    }
-}
-
-/// In one or two words.
-pub(in crate::cli) fn in_short(state: State) -> &'static str {
-    match state {
-        State::Idle => "not started",
-        State::Running { phase, .. } => phase_in_words(phase),
-        State::Paused { .. } => "paused",
-        State::Promoted => "promoted",
-        State::RolledBack => "rolled back",
-        State::Aborted => "aborted",
-    }
-}
-
-fn phase_in_words(phase: Phase) -> &'static str {
-    match phase {
-        Phase::Warming => "warming up",
-        Phase::Gathering => "gathering",
-        Phase::Held => "held",
-        Phase::AwaitingApproval => "needs approval",
-    }
-}
 
 /// How a state looks.
 pub(super) fn style(state: State, theme: Theme) -> Style {
@@ -65,7 +27,7 @@ pub(super) fn style(state: State, theme: Theme) -> Style {
 /// Weights, chain, progress of the step, what it waits for.
 pub(super) fn rows(release: &ReleaseStatus, width: usize, theme: Theme) -> Vec<Line<'static>> {
     let room = width.saturating_sub(INDENT);
-    let mut rows = vec![row("weights", vec![Span::raw(clipped(&weights(release), room))], theme)];
+    let mut rows = vec![row("weights", vec![Span::raw(clipped(&plain(&words::weights(release)), room))], theme)];
     rows.push(row("steps", chain(&release.view.steps, room, theme), theme));
     let current = release.view.steps.iter().find(|step| step.state == StepState::Current);
     if let Some(step) = current {
@@ -78,27 +40,11 @@ pub(super) fn rows(release: &ReleaseStatus, width: usize, theme: Theme) -> Vec<L
         rows.push(row(name, vec![Span::raw(clipped(&text, room))], theme));
     }
     for gate in release.view.gates.iter().take(3) {
-        let text = plain(&format!("{}: {}", gate.name, gate.detail));
-        let style = if gate.state == crate::rollout::GateState::Inside { Style::new() } else { theme.warning() };
+        let text = plain(&words::gate(gate));
+        let style = if gate.state == GateState::Inside { Style::new() } else { theme.warning() };
         rows.push(row("gate", vec![Span::styled(clipped(&text, room), style)], theme));
     }
     rows
-}
-
-/// `file 100/0, rollout 70/30 since 12:03:11 UTC`.
-pub(super) fn weights(release: &ReleaseStatus) -> String {
-    let pair = |canary: u32| format!("{}/{}", 100 - canary.min(100), canary);
-    let file = format!("file {}", pair(release.declared_weight));
-    match &release.since {
-        Some(since) => format!("{file}, rollout {} since {}", pair(release.effective_weight), time_of(since)),
-        None => format!("{file}, in force"),
-    }
-}
-
-/// The time of day of an RFC 3339 text in UTC; all of it if it is none.
-fn time_of(text: &str) -> String {
-    let time = text.strip_suffix('Z').and_then(|text| text.split_once('T')).map(|(_, time)| time);
-    time.and_then(|time| time.get(..8)).map_or_else(|| plain(text), |time| format!("{} UTC", plain(time)))
 }
 
 /// `✓ 10 %  ▸ 30 %  · 50 %  · 100 %`; where not all fit, the first of them give way.

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use ratatui::text::{Line, Span};
 
+use super::words::interval;
 use super::{NAMES, Scene};
 use crate::cli::view::recent::Lately;
 use crate::cli::view::terminal::Theme;
 use crate::cli::view::text::{NOTHING, clipped, duration, part, percent, plain, width_of};
-use crate::rollout::{ArmView, Interval, Test};
+use crate::rollout::{ArmView, Test};
 
 /// One version of the release.
 struct Side<'s> {
@@ -99,13 +100,4 @@ impl Side<'_> {
 
 fn one_decimal(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
-}
-
-/// `(5, 7.5] ms`: above the first, at most the second.
-pub(super) fn interval(interval: Interval) -> String {
-    let millis = |edge: Duration| format!("{}", (edge.as_secs_f64() * 1e6).round() / 1e3);
-    match interval.up_to {
-        Some(up_to) => format!("({}, {}] ms", millis(interval.above), millis(up_to)),
-        None => format!("over {} ms", millis(interval.above)),
-    }
 }

@@ -9,7 +9,8 @@ use tokio::time::Instant;
 use super::Table;
 use super::rows::Column;
 use crate::app::ReleaseStatus;
-use crate::cli::release_view::{bar, in_short, strongest};
+use crate::cli::release_view::words::in_short;
+use crate::cli::release_view::{bar, strongest};
 use crate::cli::view::terminal::Theme;
 use crate::cli::view::text::{clipped, clock, plain};
 

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, from_value};
 use tokio::time::{Instant, timeout};
@@ -45,19 +44,21 @@ pub(in crate::cli) struct Counted {
     pub versions: Vec<VersionSummary>,
 }
 
+/// The answer to `/api/v1/rollouts`.
+#[derive(Deserialize)]
+struct Releases {
+    rollouts: Vec<ReleaseStatus>,
+}
+
 /// Asks for everything.
 ///
 /// # Errors
 /// What to tell the reader; the first line says it in short.
 pub(in crate::cli) async fn poll(admin: &Admin) -> Result<Picture, String> {
     let all = async {
-        let counted = read(admin.fetch(&Method::GET, "/api/v1/versions").await?)?;
-        let releases = match admin.fetch(&Method::GET, "/api/v1/rollouts").await? {
-            // A serin that runs no releases.
-            Answer { status: StatusCode::NOT_FOUND, .. } => Vec::new(),
-            answer => read(answer)?,
-        };
-        Ok(Picture { at: Instant::now(), counted, releases })
+        let counted = read(admin.fetch("/api/v1/versions").await?)?;
+        let Releases { rollouts } = read(admin.fetch("/api/v1/rollouts").await?)?;
+        Ok(Picture { at: Instant::now(), counted, releases: rollouts })
     };
     timeout(PATIENCE, all).await.unwrap_or_else(|_| Err(format!("no answer from the admin port within {PATIENCE:?}")))
 }

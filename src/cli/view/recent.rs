@@ -129,9 +129,10 @@ fn shares(picture: &Picture) -> (u64, Vec<(&str, &str, &str, Option<f64>)>) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{from_value, json};
+    use serde_json::json;
 
     use super::*;
+    use crate::cli::release_view::testing::held;
     use crate::cli::view::poll::Counted;
     use crate::cli::view::testing::{counted, through};
 
@@ -187,12 +188,12 @@ mod tests {
 
     #[test]
     fn a_version_of_a_release_is_found_by_its_route() {
-        let release: ReleaseStatus = from_value(crate::cli::release_view::testing::release()).unwrap();
-        assert_eq!(release.view.route, "canary");
+        let release = held();
+        assert_eq!(release.view.route, "product-service-vs/0");
         let shares = json!({ "declared": 0.9, "effective": 0.9, "got": null });
         let at = |requests| {
             vec![
-                through("canary", "v1", (requests, 0, 0), &shares),
+                through("product-service-vs/0", "v1", (requests, 0, 0), &shares),
                 through("other", "v1", (requests * 3, 0, 0), &shares),
                 through("other", "v2", (requests * 5, 0, 0), &shares),
             ]

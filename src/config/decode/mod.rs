@@ -1,6 +1,7 @@
 //! From the tree of a document to the resource it describes: envelope and kind here, one file for each `spec`.
 //! Every problem is reported, none stops the rest from being read.
 
+mod canary;
 mod destination_rule;
 mod gateway;
 mod metadata;
@@ -30,8 +31,11 @@ pub(crate) use shape::nearest;
 
 const NETWORKING: &str = "networking.istio.io";
 const VERSIONS: [&str; 3] = ["v1", "v1beta1", "v1alpha3"];
-/// The kinds that are read.
-const READ: [&str; 5] = ["VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Gateway"];
+const SERIN: &str = "serin.dev";
+const SERIN_VERSIONS: [&str; 1] = ["v1alpha1"];
+/// The kinds that are read. The last is Serin's own.
+const READ: [&str; 6] = ["VirtualService", "DestinationRule", "ServiceEntry", "WorkloadEntry", "Gateway", CANARY_KIND];
+const CANARY_KIND: &str = "Canary";
 /// Kinds of which the rest of the configuration does not depend.
 const WITHOUT_EFFECT: [(&str, &str, &str); 4] = [
     (NETWORKING, "Sidecar", "namespace and workload visibility is not enforced"),
@@ -40,13 +44,12 @@ const WITHOUT_EFFECT: [(&str, &str, &str); 4] = [
     ("telemetry.istio.io", "Telemetry", "metrics and logs are set on the command line"),
 ];
 /// Kinds that must not be left out: the operator relies on what they refuse or rewrite.
-const REFUSED: [(&str, &str, &str); 6] = [
+const REFUSED: [(&str, &str, &str); 5] = [
     ("security.istio.io", "AuthorizationPolicy", "leaving it out would open access that it closes"),
     ("security.istio.io", "RequestAuthentication", "leaving it out would accept tokens that it refuses"),
-    ("security.istio.io", "PeerAuthentication", "leaving it out would accept clients without a certificate"),
-    (NETWORKING, "EnvoyFilter", "it patches the configuration of Envoy, which this proxy has not"),
+    ("security.istio.io", "PeerAuthentication", "leaving it out could accept clients without a certificate"),
+    (NETWORKING, "EnvoyFilter", "it patches the configuration of Envoy, and this proxy is not Envoy"),
     ("extensions.istio.io", "WasmPlugin", "there is no WebAssembly here, and it may be what refuses requests"),
-    ("serin.dev", "Canary", "releases are not described by a resource"),
 ];
 
 static VIRTUAL_SERVICE: Shape = envelope(
@@ -93,9 +96,24 @@ static GATEWAY: Shape = envelope(
     "a Gateway",
     &[value("apiVersion"), value("kind"), one("metadata", &METADATA), one("spec", &gateway::GATEWAY), value("status")],
 );
+static CANARY: Shape = envelope(
+    "a Canary",
+    &[value("apiVersion"), value("kind"), one("metadata", &METADATA), one("spec", &canary::CANARY), value("status")],
+);
 
 const fn envelope(what: &'static str, fields: &'static [shape::Field]) -> Shape {
-    Shape { what, fields, proto: false }
+    shape::own(what, fields)
+}
+
+/// The group of a kind that is read, and its versions, the best first.
+fn home(kind: &str) -> (&'static str, &'static [&'static str]) {
+    if kind == CANARY_KIND { (SERIN, &SERIN_VERSIONS) } else { (NETWORKING, &VERSIONS) }
+}
+
+/// What to write for the `apiVersion` of a kind that is read.
+fn api_version_of(kind: &str) -> String {
+    let (group, versions) = home(kind);
+    [group, versions[0]].join("/")
 }
 
 /// Reads documents one after another.
@@ -103,9 +121,14 @@ const fn envelope(what: &'static str, fields: &'static [shape::Field]) -> Shape 
 pub(crate) struct Decoder {
     out: Out,
     resources: Resources,
-    skipped: BTreeMap<String, (usize, Place)>,
+    skipped: Skipped,
     doubtful: bool,
+    /// A VirtualService holds errors: what a Canary says of its rules is not to be judged.
+    half_read: bool,
 }
+
+/// Kinds, with their group: how often each was there, and where first.
+pub(crate) type Skipped = BTreeMap<String, (usize, Place)>;
 
 /// What all documents together came to.
 pub(crate) struct Decoded {
@@ -115,8 +138,8 @@ pub(crate) struct Decoded {
     pub(crate) diagnostics: Vec<Diagnostic>,
     /// Parts of the text that later checks must leave alone.
     pub(crate) muddled: Vec<Muddled>,
-    /// Kinds that mean nothing here: how often each was there, and where first.
-    pub(crate) skipped: BTreeMap<String, (usize, Place)>,
+    /// Kinds that mean nothing here.
+    pub(crate) skipped: Skipped,
     /// Something that others may refer to was not understood.
     pub(crate) doubtful: bool,
 }
@@ -150,7 +173,7 @@ impl Decoder {
             return;
         }
         let Some(api_version) = api_version else {
-            let version = if READ.contains(&kind) { "networking.istio.io/v1" } else { "…" };
+            let version = if READ.contains(&kind) { api_version_of(kind) } else { "…".to_owned() };
             self.refuse(node.place, "`apiVersion` is missing".to_owned(), &format!("add `apiVersion: {version}`"));
             self.resource(node, kind);
             return;
@@ -160,7 +183,12 @@ impl Decoder {
     }
 
     /// Everything that was read.
-    pub(crate) fn finish(self) -> Decoded {
+    pub(crate) fn finish(mut self) -> Decoded {
+        if self.half_read {
+            let names = self.resources.canaries.iter().flat_map(|one| one.spec.names());
+            let muddled = names.map(|name| Muddled { place: name.place, last_line: None });
+            self.out.muddled.extend(muddled);
+        }
         Decoded {
             resources: self.resources,
             diagnostics: self.out.diagnostics,
@@ -188,23 +216,25 @@ impl Decoder {
 
     fn by_kind(&mut self, node: &Node<'_>, group: &str, version: &str, kind: &str) {
         let place = |field: &str| node.get(field).map_or(node.place, |value| value.place);
-        if group == NETWORKING && READ.contains(&kind) {
-            if !VERSIONS.contains(&version) {
-                let message = format!("`{version}` is no version of {NETWORKING}");
-                self.refuse(place("apiVersion"), message, "write `networking.istio.io/v1`");
+        let (own_group, versions) = home(kind);
+        if group == own_group && READ.contains(&kind) {
+            if !versions.contains(&version) {
+                let message = format!("`{version}` is no version of {group}");
+                self.refuse(place("apiVersion"), message, &format!("write `{}`", api_version_of(kind)));
             }
             return self.resource(node, kind);
         }
         if let Some((.., why)) = REFUSED.iter().find(|refused| (refused.0, refused.1) == (group, kind)) {
             let message = format!("`{kind}` is not supported: {why}");
-            let help = "remove it from these files".to_owned();
+            let help = instead_of(kind).to_owned();
             return self.out.error(Kind::Unsupported, place("kind"), message, Some(help));
         }
         if let Some((.., why)) = WITHOUT_EFFECT.iter().find(|ignored| (ignored.0, ignored.1) == (group, kind)) {
             let message = format!("`{kind}` has no effect: {why}");
             return self.out.diagnostics.push(Diagnostic::warning(Kind::NoEffect, place("kind"), message));
         }
-        if group == NETWORKING || group == "serin.dev" {
+        let known = group == NETWORKING || group == SERIN;
+        if known && !READ.contains(&kind) {
             let names = READ.into_iter().chain(WITHOUT_EFFECT.iter().chain(&REFUSED).map(|one| one.1));
             let help = match nearest(kind, names) {
                 Some(near) => format!("did you mean `{near}`?"),
@@ -212,15 +242,16 @@ impl Decoder {
             };
             return self.refuse(place("kind"), format!("unknown kind `{}` of {group}", kind.escape_debug()), &help);
         }
-        let misspelt = group.is_empty() && kind != "Gateway" || nearest(group, [NETWORKING].into_iter()).is_some();
+        let near = || nearest(group, [own_group].into_iter()).is_some();
+        let misspelt = known || group.is_empty() && kind != "Gateway" || near();
         if READ.contains(&kind) && misspelt {
             let message = format!("`{kind}` is no kind of `{}`", [group, version].join("/").trim_start_matches('/'));
-            self.refuse(place("apiVersion"), message, "write `apiVersion: networking.istio.io/v1`");
+            self.refuse(place("apiVersion"), message, &format!("write `apiVersion: {}`", api_version_of(kind)));
             return self.resource(node, kind);
         }
         if group == "security.istio.io" {
             let message = format!("`{kind}` is not supported: leaving it out could open access");
-            let help = "remove it from these files".to_owned();
+            let help = instead_of(kind).to_owned();
             return self.out.error(Kind::Unsupported, place("kind"), message, Some(help));
         }
         let name = if group.is_empty() { kind.to_owned() } else { format!("{kind} ({group})") };
@@ -234,6 +265,11 @@ impl Decoder {
         match kind {
             "VirtualService" => {
                 resources.virtual_services.extend(read(node, &VIRTUAL_SERVICE, out, virtual_service::virtual_service));
+                self.half_read |= self.out.errors > before;
+                return;
+            }
+            CANARY_KIND => {
+                resources.canaries.extend(read(node, &CANARY, out, canary::canary));
                 return;
             }
             "DestinationRule" => {
@@ -254,6 +290,22 @@ impl Decoder {
             _ => {}
         }
         self.doubtful |= self.out.errors > before;
+    }
+}
+
+/// What to do instead of a kind that is refused.
+fn instead_of(kind: &str) -> &'static str {
+    match kind {
+        "PeerAuthentication" => {
+            "remove it from these files; a Gateway server of HTTPS with `tls.mode: MUTUAL` asks clients for a certificate"
+        }
+        "AuthorizationPolicy" | "RequestAuthentication" => {
+            "enforce it before this proxy or behind it, and remove it from these files"
+        }
+        "EnvoyFilter" => {
+            "say with a VirtualService or a DestinationRule what it is for, and remove it from these files"
+        }
+        _ => "remove it from these files",
     }
 }
 

@@ -50,7 +50,7 @@ impl Out {
     }
 
     /// Reports an error in the object that begins at `object`, of which later checks must then say nothing.
-    fn wrong(&mut self, object: Place, place: Place, wrong: Wrong) {
+    pub(super) fn wrong(&mut self, object: Place, place: Place, wrong: Wrong) {
         self.error(Kind::Value, place, wrong.message, wrong.help);
         self.muddled.push(Muddled { place: object, last_line: None });
     }
@@ -88,7 +88,7 @@ impl<'t> Object<'t> {
                     _ => Some(format!("write its fields in lines of their own below `{}:`", at.name)),
                 };
                 let message = format!("`{}` must be an object, not {}", at.name, shown(at.node));
-                out.error(Kind::Value, at.node.place, message, help);
+                out.wrong(at.place, at.node.place, Wrong { message, help });
                 &[]
             }
         };
@@ -145,7 +145,8 @@ impl<'t> Object<'t> {
         At { node: &entry.value, place: entry.place, name, parent: Some(self) }
     }
 
-    fn scalar<T>(
+    /// A scalar that is read in a way of its own.
+    pub(super) fn scalar<T>(
         &self,
         name: &str,
         out: &mut Out,
@@ -203,20 +204,13 @@ impl<'t> Object<'t> {
 
     /// One of these names.
     pub(super) fn choice<T: Copy>(&self, name: &str, names: &[(&str, T)], out: &mut Out) -> Option<Spanned<T>> {
-        let written = self.string(name, out)?;
-        if let Some((_, value)) = names.iter().find(|(known, _)| *known == written.value) {
-            return Some(Spanned::new(*value, written.place));
-        }
-        let help = match nearest(&written, names.iter().map(|(known, _)| *known)) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!(
-                "it may be {}",
-                names.iter().map(|(known, _)| format!("`{known}`")).collect::<Vec<_>>().join(", ")
-            ),
-        };
-        let message = format!("`{}` is no value of `{name}`", written.value.escape_debug());
-        out.error(Kind::Value, written.place, message, Some(help));
-        None
+        chosen(&self.string(name, out)?, name, names, out)
+    }
+
+    /// A list of these names.
+    pub(super) fn choices<T: Copy>(&self, name: &str, names: &[(&str, T)], out: &mut Out) -> Vec<Spanned<T>> {
+        let written = self.strings(name, out);
+        written.iter().filter_map(|written| chosen(written, name, names, out)).collect()
     }
 
     /// An object.
@@ -371,6 +365,22 @@ impl<'t> Object<'t> {
         let message = format!("`{name}` must be {wanted}, not {}", shown(node));
         out.wrong(self.place(), node.place, Wrong { message, help: Some(help) });
     }
+}
+
+/// What one of these names stands for.
+fn chosen<T: Copy>(written: &Spanned<String>, name: &str, names: &[(&str, T)], out: &mut Out) -> Option<Spanned<T>> {
+    if let Some((_, value)) = names.iter().find(|(known, _)| *known == written.value) {
+        return Some(Spanned::new(*value, written.place));
+    }
+    let help = match nearest(written, names.iter().map(|(known, _)| *known)) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => {
+            format!("it may be {}", names.iter().map(|(known, _)| format!("`{known}`")).collect::<Vec<_>>().join(", "))
+        }
+    };
+    let message = format!("`{}` is no value of `{name}`", written.value.escape_debug());
+    out.error(Kind::Value, written.place, message, Some(help));
+    None
 }
 
 /// YAML takes an unquoted `fd00::` at the end of a flow list for a field `fd00:` without a value; Kubernetes does not.

@@ -149,6 +149,26 @@ pub(super) fn double(node: &Node<'_>, name: &str) -> Result<f64, Wrong> {
     }
 }
 
+/// A percentage with its sign: `0.5%`, which is 0.5. Without the sign it might be meant as a share.
+pub(super) fn percentage(node: &Node<'_>, name: &str) -> Result<f64, Wrong> {
+    let wrong = || Wrong::new(format!("`{name}` must be a percentage such as `1%`, not {}", shown(node)));
+    let Data::Scalar { text, .. } = &node.data else { return Err(wrong()) };
+    let number = |digits: &str| is_number(digits).then(|| float(digits)).flatten();
+    match text.strip_suffix('%').map(str::trim_end) {
+        Some(digits) => number(digits).ok_or_else(wrong),
+        None => Err(match number(text) {
+            // A share: rounded, as 0.29 is not 29 of a hundred in binary.
+            Some(share) if share > 0.0 && share < 1.0 => {
+                let percent = (share * 1e12).round() / 1e10;
+                let help = format!("write `{name}: {percent}%` if it is a share, `{name}: {text}%` if not");
+                Wrong { help: Some(help), ..wrong() }
+            }
+            Some(_) => wrong().write(format_args!("{name}: {text}%")),
+            None => wrong(),
+        }),
+    }
+}
+
 /// A duration in Go's notation.
 pub(super) fn duration(node: &Node<'_>, name: &str) -> Result<Duration, Wrong> {
     let wrong = || Wrong::new(format!("`{name}` must be a duration such as `1.5s` or `250ms`, not {}", shown(node)));
@@ -248,6 +268,19 @@ mod tests {
             ("010", "`weight: 010` is 10 to some programs and octal to others"),
         ] {
             assert_eq!(whole(&node(text, true), "weight", bounds).unwrap_err().0.message, message);
+        }
+    }
+
+    #[test]
+    fn percentages_have_their_sign() {
+        for (text, number) in [("1%", 1.0), ("0.5%", 0.5), ("1e-2%", 0.01), ("5 %", 5.0), ("-1%", -1.0)] {
+            assert_eq!(percentage(&node(text, true), "rate"), Ok(number), "{text}");
+        }
+        let help = |text| percentage(&node(text, true), "rate").unwrap_err().help.unwrap();
+        assert_eq!(help("5"), "write `rate: 5%`");
+        assert_eq!(help("0.29"), "write `rate: 29%` if it is a share, `rate: 0.29%` if not");
+        for text in ["%", "a%", "1%%", ".inf%", ""] {
+            assert_eq!(percentage(&node(text, false), "rate").unwrap_err().help, None, "{text}");
         }
     }
 

@@ -43,6 +43,11 @@ impl Shape {
     }
 }
 
+/// An object of a resource of Serin's own: it has no other spellings.
+pub(super) const fn own(what: &'static str, fields: &'static [Field]) -> Shape {
+    Shape { what, fields, proto: false }
+}
+
 /// A field that holds a scalar, a list of scalars, or names of the operator's choice.
 pub(super) const fn value(name: &'static str) -> Field {
     Field { name, holds: Holds::Value }

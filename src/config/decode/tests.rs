@@ -18,7 +18,7 @@ fn messages(text: &str) -> Vec<String> {
 }
 
 fn document(kind: &str, spec: &str) -> String {
-    format!("apiVersion: networking.istio.io/v1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n")
+    format!("apiVersion: {}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}\n", api_version_of(kind))
 }
 
 /// Every field of every object, with the fields that lead to it.
@@ -42,6 +42,7 @@ fn no_field_is_silently_ignored() {
         ("ServiceEntry", &service_entry::SERVICE_ENTRY),
         ("WorkloadEntry", &service_entry::WORKLOAD_ENTRY),
         ("Gateway", &gateway::GATEWAY),
+        ("Canary", &canary::CANARY),
     ];
     let mut checked = 0;
     for (kind, shape) in specs {
@@ -122,7 +123,13 @@ fn kinds_are_told_apart_by_group() {
         ("security.istio.io/v1", "AuthorizationPolicy", (Some((error, Kind::Unsupported)), 0)),
         ("security.istio.io/v1", "NewPolicy", (Some((error, Kind::Unsupported)), 0)),
         ("networking.istio.io/v1alpha3", "EnvoyFilter", (Some((error, Kind::Unsupported)), 0)),
-        ("serin.dev/v1alpha1", "Canary", (Some((error, Kind::Unsupported)), 0)),
+        ("serin.dev/v1alpha1", "Canary", (None, 0)),
+        ("serin.dev/v1", "Canary", (Some((error, Kind::Field)), 0)),
+        ("serin.dve/v1alpha1", "Canary", (Some((error, Kind::Field)), 0)),
+        ("networking.istio.io/v1", "Canary", (Some((error, Kind::Field)), 0)),
+        ("flagger.app/v1beta1", "Canary", (None, 1)),
+        ("serin.dev/v1alpha1", "Canry", (Some((error, Kind::Field)), 0)),
+        ("serin.dev/v1alpha1", "VirtualService", (Some((error, Kind::Field)), 0)),
         ("networking.istio.io/v1", "Sidecar", (Some((warning, Kind::NoEffect)), 0)),
         ("telemetry.istio.io/v1", "Telemetry", (Some((warning, Kind::NoEffect)), 0)),
         ("networking.istio.io/v2", "VirtualService", (Some((error, Kind::Field)), 0)),

@@ -1,5 +1,6 @@
 //! The resources as the operator wrote them: types that mirror the YAML one to one. No rule is applied here.
 
+pub mod canary;
 pub mod destination_rule;
 pub mod gateway;
 pub mod service_entry;
@@ -10,6 +11,7 @@ use std::time::SystemTime;
 use super::place::{Place, Spanned};
 use super::value::StringMap;
 
+pub use canary::Canary;
 pub use destination_rule::DestinationRule;
 pub use gateway::Gateway;
 pub use service_entry::{ServiceEntry, WorkloadEntry};
@@ -61,6 +63,8 @@ pub struct Resources {
     pub workload_entries: Vec<Resource<WorkloadEntry>>,
     /// `kind: Gateway` of networking.istio.io.
     pub gateways: Vec<Resource<Gateway>>,
+    /// `kind: Canary` of serin.dev. Completed: [`releases`](crate::config::release::releases).
+    pub canaries: Vec<Resource<Canary>>,
 }
 
 impl Resources {

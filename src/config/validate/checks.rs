@@ -19,9 +19,18 @@ pub(super) fn port(report: &mut Report, port: &Spanned<i64>) {
 
 /// A time of at least 1 ms, in whole milliseconds.
 pub(super) fn duration(report: &mut Report, duration: &Spanned<Duration>) {
+    at_least(report, duration, "leave the field out to have its default");
+}
+
+/// The same for a time that nothing limits unless it is given.
+pub(super) fn limit(report: &mut Report, duration: &Spanned<Duration>) {
+    at_least(report, duration, "leave the field out to have no limit");
+}
+
+fn at_least(report: &mut Report, duration: &Spanned<Duration>, instead_of_zero: &str) {
     if duration.value < Duration::from_millis(1) {
         let found = wrong(duration.place, "the duration must be at least 1ms");
-        report.add(if duration.value.is_zero() { found.help("leave the field out to have no limit") } else { found });
+        report.add(if duration.value.is_zero() { found.help(instead_of_zero) } else { found });
     } else {
         whole_milliseconds(report, duration);
     }
@@ -168,7 +177,7 @@ pub(super) fn regex(report: &mut Report, name: &str, text: &Spanned<&str>, compi
     } else if let Err(reason) = compiled {
         report.add(
             wrong(text.place, format!("`{}` is no regex: {reason}", text.value))
-                .help("regexes are RE2: no look-around, no backreferences; they match the whole value"),
+                .help("regexes are RE2: no look-around, no backreferences"),
         );
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn check(report: &mut Report, tls: Option<&ClientTls>, code: &'static
             let place = tls.mode.as_ref().map_or(tls.place, |mode| mode.place);
             report.add(
                 unsupported(place, "`ISTIO_MUTUAL` needs certificates that Istio issues, and there are none here")
-                    .help("use `MUTUAL` with certificate files"),
+                    .help("use `MUTUAL` with certificate files, or leave `tls` out to send plain HTTP"),
             );
         }
         ClientTlsMode::Simple | ClientTlsMode::Mutual => verified(report, tls, mode, code),

@@ -17,6 +17,7 @@ pub(super) fn check(report: &mut Report, resources: &Resources) {
     twice(report, "ServiceEntry", &resources.service_entries);
     twice(report, "WorkloadEntry", &resources.workload_entries);
     twice(report, "Gateway", &resources.gateways);
+    twice(report, "Canary", &resources.canaries);
     mesh_hosts(report, resources);
     protocols(report, resources);
 }
@@ -32,12 +33,8 @@ fn twice<S>(report: &mut Report, kind: &str, resources: &[Resource<S>]) {
         let key = (resource.metadata.namespace.as_str(), resource.metadata.name.as_str());
         if let Some(earlier) = seen.insert(key, resource.place) {
             let message = format!("the {kind} `{}` is there twice", full_name(&resource.metadata));
-            let found = conflict(resource.metadata.name.place, message);
-            report.add(if earlier.file == resource.place.file && earlier.line > 0 {
-                found.help(format!("the other begins in line {}", earlier.line))
-            } else {
-                found.help("give them different names, or remove one of the files")
-            });
+            let help = "give them different names, or remove one of them";
+            report.add(conflict(resource.metadata.name.place, message).help(help).contradicting(earlier));
         }
     }
 }
@@ -51,12 +48,14 @@ fn mesh_hosts(report: &mut Report, resources: &Resources) {
     for (index, resource) in order.iter().enumerate() {
         for host in &resource.spec.hosts {
             let first = *owner.entry(names::canonical(host).into_owned()).or_insert(index);
-            if first != index {
-                let other = full_name(&order[first].metadata);
+            let other = full_name(&order[first].metadata);
+            // Two of one name are reported as such.
+            if first != index && other != full_name(&resource.metadata) {
                 let message = format!("the host `{}` belongs to the VirtualService `{other}`, too", host.value);
                 report.add(
                     conflict(host.place, message)
                         .help("put all rules of a host into one VirtualService")
+                        .contradicting(order[first].place)
                         .code("IST0109"),
                 );
             }

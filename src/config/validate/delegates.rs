@@ -67,10 +67,14 @@ fn exists(report: &mut Report, delegate: &Delegate, namespace: &str, known: &Kno
 fn missing(name: &Spanned<String>, namespace: &str, known: &Known<'_>) -> crate::config::diagnostic::Diagnostic {
     let message = format!("no VirtualService is called `{namespace}/{}`, to which this rule delegates", name.value);
     let found = unknown(name.place, message).code("IST0101");
+    let elsewhere = known.iter().filter(|((_, own), without_hosts)| **without_hosts && *own == name.as_str());
+    if let Some((other, _)) = elsewhere.map(|(key, _)| *key).min() {
+        return found.help(format!("there is one in another namespace: write `namespace: {other}`"));
+    }
     let delegates = known.iter().filter(|(_, without_hosts)| **without_hosts).take(MOST_NAMES);
     match names::nearest(name, delegates.map(|((_, name), _)| *name)) {
         Some(meant) => found.help(format!("did you mean `{meant}`?")),
-        None => found,
+        None => found.help("declare it, without `hosts`, or write its rules here"),
     }
 }
 

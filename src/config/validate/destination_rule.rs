@@ -55,7 +55,8 @@ fn equal_labels(report: &mut Report, subsets: &[Subset]) {
     for subset in subsets {
         let mut labels: Vec<_> = subset.labels.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
         labels.sort_unstable();
-        if let Some(earlier) = seen.insert(labels, &subset.name) {
+        // Two of one name are reported as such.
+        if let Some(earlier) = seen.insert(labels, &subset.name).filter(|earlier| earlier.value != subset.name.value) {
             let message =
                 format!("the subsets `{}` and `{}` have the same endpoints", earlier.value, subset.name.value);
             report

@@ -124,6 +124,10 @@ fn bind(report: &mut Report, server: &Server) {
     let Some(bind) = server.bind.as_ref().filter(|bind| !bind.is_empty()) else { return };
     if let Some(path) = bind.strip_prefix("unix://") {
         checks::unix_path(report, bind, path);
+        report.add(
+            unsupported(bind.place, "servers on a Unix socket are not supported: this proxy listens on TCP ports")
+                .help("for clients of this machine alone, bind to `127.0.0.1` and give the port a number"),
+        );
     } else if !checks::is_ip(bind) {
         report.add(not_an_address(bind));
     }
@@ -135,7 +139,7 @@ fn not_an_address(bind: &Spanned<String>) -> Diagnostic {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::validate::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, errors, warnings};
 
     fn servers(cases: &[(&str, &str)]) {
         let specs: Vec<_> = cases.iter().map(|(server, wanted)| (format!("  servers: [{server}]"), *wanted)).collect();
@@ -167,6 +171,20 @@ mod tests {
         let fine = ["'*'", "a.b", "n/a.b", "'*/*.a.b'", "./a.b", "10.0.0.1"];
         let specs = fine.map(|host| format!("  servers: [{{{port}, hosts: [{host}]}}]"));
         each_passes("Gateway", &specs.each_ref().map(String::as_str));
+    }
+
+    #[test]
+    fn a_server_on_a_unix_socket_is_refused_after_what_is_wrong_with_it() {
+        let server = |number: u16, bind: &str| {
+            format!(
+                "  servers: [{{hosts: ['*'], port: {{number: {number}, name: a, protocol: HTTP}}, bind: '{bind}'}}]"
+            )
+        };
+        let refused = "servers on a Unix socket are not supported: this proxy listens on TCP ports";
+        assert_eq!(errors("Gateway", &server(0, "unix:///run/x")), [refused]);
+        let both = errors("Gateway", &server(80, "unix://x"));
+        assert_eq!(both.len(), 3, "{both:?}");
+        assert!(both[0].contains("has port number 0") && both[1].contains("no absolute path") && both[2] == refused);
     }
 
     #[test]

@@ -9,6 +9,9 @@ use crate::config::value::StringMatch;
 
 /// Why a block that selects client workloads is refused.
 const NO_CLIENTS: &str = "selects client workloads; this proxy has none, the block can never match";
+/// What to do about it. A rule whose only block is removed would take everything.
+const WITHOUT_CLIENTS: &str =
+    "remove the block, and the rule with it if it has no other; if all clients are meant, remove the condition";
 
 /// Checks one block.
 pub(super) fn check(report: &mut Report, block: &HttpMatch, scope: &Scope) {
@@ -70,13 +73,13 @@ fn conditions(report: &mut Report, block: &HttpMatch, scope: &Scope) {
 fn clients(report: &mut Report, block: &HttpMatch) {
     if let Some((first, _)) = block.source_labels.first() {
         checks::labels(report, &block.source_labels);
-        report.add(unsupported(first.place, format!("`sourceLabels` {NO_CLIENTS}")).help("remove the block"));
+        report.add(unsupported(first.place, format!("`sourceLabels` {NO_CLIENTS}")).help(WITHOUT_CLIENTS));
     }
     if let Some(namespace) = block.source_namespace.as_ref().filter(|namespace| !namespace.is_empty()) {
         if !names::is_label(namespace) {
             report.wrong(namespace.place, format!("`{}` is no namespace", namespace.value));
         }
-        report.add(unsupported(namespace.place, format!("`sourceNamespace` {NO_CLIENTS}")).help("remove the block"));
+        report.add(unsupported(namespace.place, format!("`sourceNamespace` {NO_CLIENTS}")).help(WITHOUT_CLIENTS));
     }
 }
 

@@ -47,7 +47,7 @@ pub(super) fn check(report: &mut Report, route: &HttpRoute, scope: &Scope) {
     weights::check(report, &route.route, scope);
     without_upstream(report, route);
     if let Some(timeout) = &route.timeout {
-        checks::duration(report, timeout);
+        checks::limit(report, timeout);
     }
 }
 

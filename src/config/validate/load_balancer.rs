@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::checks;
 use super::report::{Report, conflict, deprecated, missing, no_effect, unsupported, wrong};
 use crate::config::diagnostic::{Diagnostic, Kind};
-use crate::config::place::Spanned;
+use crate::config::place::{Place, Spanned};
 use crate::config::resource::destination_rule::{
     ConsistentHash, HttpCookie, LoadBalancer, LocalityLb, LocalityShares, SimpleLb, Warmup, ZoneAwareLb,
 };
@@ -40,6 +40,13 @@ pub(super) fn check(report: &mut Report, balancer: Option<&LoadBalancer>, ejects
     }
     if let Some(found) = &balancer.warmup {
         warmup(report, found);
+        if let Some(old) = &balancer.warmup_duration_secs {
+            report.add(no_effect(old.place, "`warmupDurationSecs` has no effect beside `warmup`"));
+        }
+    }
+    if let Some(place) = warmed(balancer) {
+        let message = "a warmup has no effect here: `ROUND_ROBIN` and `LEAST_REQUEST` warm up";
+        report.add(no_effect(place, message));
     }
     if let Some(locality) = &balancer.locality_lb_setting {
         if balancer.zone_aware_lb_setting.is_some() {
@@ -53,6 +60,14 @@ pub(super) fn check(report: &mut Report, balancer: Option<&LoadBalancer>, ejects
         zone_setting(report, zone);
         report.add(no_effect(zone.place, "`zoneAwareLbSetting` has no effect: this proxy has no locality"));
     }
+}
+
+/// Where it says how to warm up, although it is of those that do not.
+fn warmed(balancer: &LoadBalancer) -> Option<Place> {
+    let simple = balancer.simple.as_ref().map(|simple| simple.value);
+    let none = balancer.consistent_hash.is_some() || matches!(simple, Some(SimpleLb::Random | SimpleLb::Passthrough));
+    let old = balancer.warmup_duration_secs.as_ref().map(|duration| duration.place);
+    balancer.warmup.as_ref().map(|warmup| warmup.place).or(old).filter(|_| none)
 }
 
 fn consistent_hash(report: &mut Report, hash: &ConsistentHash) {

@@ -1,7 +1,9 @@
 //! Every rule about values and relations, applied to what was decoded. All problems are found in one pass; none hides another.
 //! It judges resources and says what it finds; it changes nothing and reads nothing else.
 
+mod analysis;
 mod annotations;
+mod canary;
 mod checks;
 mod client_tls;
 mod conflicts;
@@ -18,9 +20,9 @@ mod l4_route;
 mod load_balancer;
 mod mirror;
 mod outlier;
-mod pending;
 mod reachability;
 mod references;
+mod releases;
 mod remedies;
 mod report;
 mod retry;
@@ -30,6 +32,7 @@ mod service_entry;
 #[cfg(test)]
 mod testing;
 mod traffic_policy;
+mod url;
 pub mod variables;
 mod virtual_service;
 mod visibility;
@@ -64,13 +67,17 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
         annotations::other(&mut report, &resource.metadata, "Gateway");
         gateway::check(&mut report, resource);
     }
+    for resource in &resources.canaries {
+        annotations::other(&mut report, &resource.metadata, "Canary");
+        canary::check(&mut report, resource);
+    }
     if settings.references {
         references::check(&mut report, resources, settings);
         conflicts::check(&mut report, resources);
         gateways::check(&mut report, resources);
         delegates::check(&mut report, resources);
         outlier::check(&mut report, resources, settings);
+        releases::check(&mut report, resources);
     }
-    pending::check(&mut report, resources);
     report.sorted()
 }

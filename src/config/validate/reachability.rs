@@ -44,9 +44,12 @@ pub(super) fn check(report: &mut Report, routes: &[HttpRoute]) {
                     own if own == index => "an earlier match of this rule".to_owned(),
                     other => name(&routes[other], other),
                 };
-                let what = if earlier.exactly { "the same requests" } else { "all of its requests" };
+                let (what, help) = match earlier.exactly {
+                    true => ("the same requests", "remove one of the two"),
+                    false => ("all of its requests", "put the more specific match first"),
+                };
                 let message = format!("this match never matters: {who} already takes {what}");
-                report.add(dead(block.place, message).help("put the more specific match first").code("IST0131"));
+                report.add(dead(block.place, message).help(help).code("IST0131"));
             } else {
                 seen.add(block, index);
             }

@@ -50,8 +50,11 @@ pub(super) fn check(report: &mut Report, retries: Option<&HttpRetry>) {
             );
         }
     }
-    for timeout in [&retries.per_try_timeout, &retries.backoff].into_iter().flatten() {
-        checks::duration(report, timeout);
+    if let Some(timeout) = &retries.per_try_timeout {
+        checks::limit(report, timeout);
+    }
+    if let Some(backoff) = &retries.backoff {
+        checks::duration(report, backoff);
     }
     if let Some(conditions) = retry_on {
         for condition in conditions.split(',').filter(|condition| !is_condition(condition)) {

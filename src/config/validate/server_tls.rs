@@ -49,8 +49,7 @@ pub(super) fn check(report: &mut Report, server: &Server) {
     settings(report, tls);
     let mode = mode(tls);
     let files = [&tls.ca_certificates, &tls.private_key, &tls.server_certificate];
-    let plain = matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough)
-        && files.into_iter().all(|file| given(file).is_none());
+    let plain = passes_through(mode) && files.into_iter().all(|file| given(file).is_none());
     match family {
         Family::Http if !plain => {
             report.add(
@@ -59,15 +58,22 @@ pub(super) fn check(report: &mut Report, server: &Server) {
             );
         }
         Family::Other => report.add(conflict(tls.place, "a server that is not HTTPS or TLS cannot have TLS settings")),
-        Family::Tls if matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough) => {
-            report.add(passthrough(tls));
-        }
+        // A server of TLS is refused whatever its mode.
+        Family::Tls if passes_through(mode) && !is_tls(server) => report.add(passthrough(tls)),
         _ => {}
     }
 }
 
 fn mode(tls: &ServerTls) -> ServerTlsMode {
     tls.mode.as_ref().map_or(ServerTlsMode::Passthrough, |mode| mode.value)
+}
+
+fn is_tls(server: &Server) -> bool {
+    server.port.as_ref().is_some_and(|port| port.protocol.eq_ignore_ascii_case("TLS"))
+}
+
+fn passes_through(mode: ServerTlsMode) -> bool {
+    matches!(mode, ServerTlsMode::Passthrough | ServerTlsMode::AutoPassthrough)
 }
 
 fn mode_place(tls: &ServerTls) -> Place {
@@ -87,10 +93,6 @@ fn settings(report: &mut Report, tls: &ServerTls) {
         .min_protocol_version
         .as_ref()
         .filter(|version| matches!(version.value, TlsProtocol::V1_0 | TlsProtocol::V1_1));
-    if let Some(version) = old.filter(|_| tls.cipher_suites.is_empty()) {
-        let message = "TLS below 1.2 needs `cipherSuites` that fit it: the default ones do not";
-        report.add(Diagnostic::warning(Kind::Value, version.place, message));
-    }
     if let Some(version) = old {
         let message = "TLS below 1.2 is not spoken: the lowest is 1.2";
         report.add(no_effect(version.place, message));

@@ -216,17 +216,23 @@ fn protocol(report: &mut Report, port: &ServicePort, spec: &ServiceEntry) {
 }
 
 fn none(report: &mut Report, spec: &ServiceEntry) {
-    let place = spec.resolution.as_ref().map_or(spec.place, |resolution| resolution.place);
     report.add(match spec.endpoints.first() {
         Some(first) => {
             conflict(first.place, "a ServiceEntry with `resolution: NONE`, the default, cannot have `endpoints`")
                 .help("write `resolution: STATIC`")
         }
-        None => unsupported(
-            place,
-            "`resolution: NONE` sends to the original destination, which a reverse proxy does not know",
-        )
-        .help("write `resolution: STATIC` with `endpoints`, or `resolution: DNS`"),
+        None => {
+            let (what, place) = match &spec.resolution {
+                Some(written) => ("`resolution: NONE`", written.place),
+                None => ("without `resolution`, which is NONE then, a ServiceEntry", spec.place),
+            };
+            let message = format!("{what} sends to the original destination, which a reverse proxy does not know");
+            let resolved = !spec.hosts.iter().any(|host| names::is_wildcard(host));
+            unsupported(place, message).help(match resolved {
+                true => "write `resolution: DNS`, or `resolution: STATIC` with `endpoints`",
+                false => "write `resolution: STATIC` or `DNS` with `endpoints`: a wildcard cannot be resolved",
+            })
+        }
     });
 }
 

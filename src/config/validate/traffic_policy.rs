@@ -1,6 +1,6 @@
 //! `trafficPolicy` of a host, a subset or a port: connection pools, outlier detection, retry budgets, tunnels.
 
-use super::report::{Report, conflict, deprecated, missing};
+use super::report::{Report, conflict, deprecated, missing, no_effect, unsupported};
 use super::{checks, client_tls, load_balancer};
 use crate::config::names;
 use crate::config::place::Spanned;
@@ -34,6 +34,10 @@ pub(super) fn check(report: &mut Report, policy: &TrafficPolicy) {
     }
     if let Some(found) = &policy.tunnel {
         tunnel(report, found);
+        report.add(
+            unsupported(found.place, "`tunnel` carries TCP and TLS routes, and this proxy routes HTTP alone")
+                .help("remove it; to reach the endpoints through another proxy, declare that proxy as the endpoint"),
+        );
     }
     if let Some(version) = &policy.proxy_protocol {
         if !matches!(version.as_str(), "" | "V1" | "V2") {
@@ -43,9 +47,18 @@ pub(super) fn check(report: &mut Report, policy: &TrafficPolicy) {
         if policy.tunnel.is_some() {
             report.add(conflict(version.place, "a policy cannot have both `tunnel` and `proxyProtocol`"));
         }
+        let message = "`proxyProtocol` names one client for a connection, and those to endpoints are shared by many";
+        report.add(
+            unsupported(version.place, message)
+                .help("remove it; the endpoint finds the client of each request in `x-forwarded-for`"),
+        );
     }
     if let Some(budget) = &policy.retry_budget {
         retry_budget(report, budget);
+        let http = policy.connection_pool.as_ref().and_then(|pool| pool.http.as_ref());
+        if let Some(limit) = http.and_then(|http| http.max_retries.as_ref()).filter(|limit| limit.value > 0) {
+            report.add(no_effect(limit.place, "`maxRetries` has no effect beside a `retryBudget`"));
+        }
     }
 }
 
@@ -185,7 +198,7 @@ fn retry_budget(report: &mut Report, budget: &RetryBudget) {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::validate::testing::{each_fails, each_passes, warnings};
+    use crate::config::validate::testing::{each_fails, each_passes, errors, warnings};
 
     fn policies(cases: &[(&str, &str)]) {
         let specs: Vec<_> =
@@ -217,6 +230,42 @@ mod tests {
             ("{tunnel: {protocol: GET, targetHost: a, targetPort: 80}}", "neither `CONNECT` nor `POST`"),
             ("{retryBudget: {percent: 101}}", "not between 0 and 100"),
         ]);
+    }
+
+    #[test]
+    fn a_limit_on_retries_means_nothing_beside_a_budget() {
+        let of = |policy: &str| warnings("DestinationRule", &format!("  host: a\n  trafficPolicy: {policy}"));
+        let (limit, budget) = ("connectionPool: {http: {maxRetries: 1}}", "retryBudget: {percent: 5}");
+        assert_eq!(of(&format!("{{{limit}, {budget}}}")), ["`maxRetries` has no effect beside a `retryBudget`"]);
+        assert!(of(&format!("{{{limit}}}")).is_empty() && of(&format!("{{{budget}}}")).is_empty());
+    }
+
+    #[test]
+    fn what_cannot_be_honoured_is_refused_after_what_is_wrong_with_it() {
+        let (tunnel, protocol) = ("carries TCP and TLS routes", "names one client for a connection");
+        for (policy, wanted) in [
+            ("{tunnel: {protocol: CONNECT, targetHost: a, targetPort: 80}}", &[tunnel][..]),
+            ("{tunnel: {targetHost: a}}", &["not between 1 and 65535", tunnel]),
+            ("{proxyProtocol: {version: V2}}", &[protocol]),
+            ("{proxyProtocol: {}}", &[protocol]),
+        ] {
+            let found = errors("DestinationRule", &format!("  host: a\n  trafficPolicy: {policy}"));
+            assert_eq!(found.len(), wanted.len(), "{policy}: {found:?}");
+            assert!(found.iter().zip(wanted).all(|(found, wanted)| found.contains(wanted)), "{policy}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_in_force_or_off_is_not_refused() {
+        each_passes(
+            "DestinationRule",
+            &[
+                "  host: a\n  trafficPolicy: {loadBalancer: {simple: RANDOM}, connectionPool: {tcp: {connectTimeout: 1s, \
+                 maxConnections: 0}, http: {maxRequestsPerConnection: 1, h2UpgradePolicy: DEFAULT}}, tls: {mode: DISABLE}}",
+                "  host: a\n  trafficPolicy: {loadBalancer: {warmup: {duration: 1s, minimumPercent: 0, aggression: 2}}, \
+                 connectionPool: {http: {useClientProtocol: true}}, retryBudget: {percent: 0.5, budgetInterval: 0s}}",
+            ],
+        );
     }
 
     #[test]
@@ -283,6 +332,23 @@ mod tests {
         policies(&cases.iter().map(|(policy, wanted)| (policy.as_str(), *wanted)).collect::<Vec<_>>());
         let fine = hash("useSourceIp: true, maglev: {tableSize: 65537}");
         each_passes("DestinationRule", &[&format!("  host: a\n  trafficPolicy: {fine}")]);
+    }
+
+    #[test]
+    fn only_some_load_balancers_warm_up() {
+        let of = |fields: &str| {
+            let policy = format!("  host: a\n  trafficPolicy: {{loadBalancer: {{{fields}}}}}");
+            warnings("DestinationRule", &policy)
+        };
+        let warmup = "warmup: {duration: 1s}";
+        for simple in ["", "simple: ROUND_ROBIN, ", "simple: LEAST_REQUEST, "] {
+            assert!(of(&format!("{simple}{warmup}")).is_empty(), "{simple}");
+        }
+        for other in ["simple: RANDOM", "consistentHash: {useSourceIp: true}"] {
+            assert!(of(&format!("{other}, {warmup}"))[0].contains("has no effect here"), "{other}");
+        }
+        assert_eq!(of("warmupDurationSecs: 1s"), ["`warmupDurationSecs` is deprecated"]);
+        assert_eq!(of(&format!("warmupDurationSecs: 1s, {warmup}")).len(), 2);
     }
 
     fn locality(fields: &str) -> String {

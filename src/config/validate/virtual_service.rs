@@ -193,7 +193,10 @@ fn l4(report: &mut Report, spec: &VirtualService) {
     if spec.http.is_empty() {
         report.add(
             unsupported(place, format!("`{field}` rules are not supported: this proxy routes HTTP requests only"))
-                .help("use `http` rules"),
+                .help(match field {
+                    "tls" => "use `http` rules: a Gateway server of HTTPS with certificates ends TLS here",
+                    _ => "use `http` rules",
+                }),
         );
     } else {
         report.add(no_effect(place, format!("`{field}` rules have no effect: this proxy routes HTTP requests only")));

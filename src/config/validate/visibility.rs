@@ -40,17 +40,19 @@ pub(super) fn check(report: &mut Report, export_to: &[Spanned<String>], namespac
             report.add(wrong(entry.place, message));
         }
     }
-    effect(report, export_to);
+    effect(report, export_to, owner);
 }
 
 fn allowed(entry: &str, owner: Owner) -> bool {
     matches!(entry, "." | "*") || names::is_label(entry) || (entry == "~" && owner == Owner::ServiceEntry)
 }
 
-fn effect(report: &mut Report, export_to: &[Spanned<String>]) {
+fn effect(report: &mut Report, export_to: &[Spanned<String>], owner: Owner) {
     match export_to {
         [] => {}
         [only] if only.value == "*" => {}
+        // Elsewhere it is no value at all, which was said.
+        [only] if only.value == "~" && owner != Owner::ServiceEntry => {}
         [only] if only.value == "~" => report.add(
             unsupported(
                 only.place,

@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::rollout::Plan;
 
 /// One release as the configuration in force orders it.
@@ -33,7 +35,7 @@ pub struct Order {
 }
 
 /// A rule of a VirtualService.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleAddress {
     /// The namespace of the VirtualService in which it is written.
     pub namespace: String,

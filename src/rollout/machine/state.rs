@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::rollout::seconds;
 
-use super::input::Test;
+use crate::rollout::input::{Interval, Test};
 
 /// Where a release stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,7 +119,7 @@ pub enum Verb {
     },
     /// The yes that a step with `approve` waits for. Given early, it is remembered for this step.
     Approve,
-    /// From any state: the canary goes back to 0 now.
+    /// From any state, idle too: the canary goes back to 0 now.
     Abort,
     /// After a rollback or an abort: the same version again, with fresh evidence.
     Retry,
@@ -251,7 +251,7 @@ impl Transition {
             (_, State::RolledBack) => Some("rolledBack"),
             (_, State::Promoted) => Some("promoted"),
             _ if matches!(self.reason, Reason::Started | Reason::Retried) => Some("started"),
-            (from, to) if to.is_active() && self.weight > self.weight_before && from.step() != to.step() => {
+            (from, to) if from.is_active() && to.step() > from.step() && self.reason != Reason::FileEdited => {
                 Some("advanced")
             }
             (from, to) if held(to) && (!held(from) || self.reason == Reason::BothFail) => Some("held"),
@@ -309,15 +309,4 @@ pub struct ArmNumbers {
     pub slow: u64,
     /// Where the p99 lies with 95 % confidence; none below 299 requests.
     pub p99: Option<Interval>,
-}
-
-/// Two bucket edges between which a quantile lies: above `above`, at most `up_to`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Interval {
-    /// Lower edge.
-    #[serde(with = "seconds")]
-    pub above: Duration,
-    /// Upper edge; none: beyond the last.
-    #[serde(with = "seconds::option")]
-    pub up_to: Option<Duration>,
 }

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::rollout::evidence::Evidence;
+use crate::rollout::input::{Gate, Test};
 use crate::rollout::plan::Mode;
 use crate::rollout::seconds;
 
-use super::input::{Gate, Test};
+use super::Rollout;
 use super::state::{ArmNumbers, State, Transition};
 
 /// Everything that is to be seen of a release.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct View {
     /// `metadata.name`.
     pub name: String,
@@ -49,7 +50,6 @@ pub struct View {
 
 /// One step of the chain.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct StepView {
     /// The canary's percentage.
     pub weight: u32,
@@ -85,7 +85,6 @@ pub enum StepState {
 
 /// One evidence bar.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct TestView {
     /// Which test.
     pub test: Test,
@@ -107,7 +106,6 @@ pub struct TestView {
 
 /// One version.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
 pub struct ArmView {
     /// The subset.
     pub version: String,
@@ -118,4 +116,87 @@ pub struct ArmView {
     /// Its counts.
     #[serde(flatten)]
     pub numbers: ArmNumbers,
+}
+
+/// Moves that a [`View`] shows.
+const EVENTS: usize = 10;
+
+impl Rollout {
+    /// The picture of it at this moment. `rate` is canary requests a second, as in [`Rollout::waits`].
+    #[must_use]
+    pub fn view(&self, at: Duration, rate: f64) -> View {
+        let plan = &self.plan;
+        let numbers = self.numbers();
+        let wanted = self.weight().map(|weight| f64::from(weight) / 100.0);
+        let all = numbers.stable.routed + numbers.canary.routed;
+        let got = |routed: u64| (all > 0).then(|| routed as f64 / all as f64);
+        let (stable_got, canary_got) = (got(numbers.stable.routed), got(numbers.canary.routed));
+        View {
+            name: plan.name.clone(),
+            virtual_service: plan.virtual_service.clone(),
+            route: plan.route.clone(),
+            mode: plan.mode,
+            state: self.state,
+            attempt: self.attempt,
+            elapsed: self.elapsed.max(at),
+            weight: self.weight(),
+            waits: self.waits(at, rate),
+            steps: self.chain(at),
+            tests: self.evidence.iter().map(|evidence| self.bar(evidence)).collect(),
+            stable: ArmView {
+                version: plan.stable.clone(),
+                wanted: wanted.map(|share| 1.0 - share),
+                got: stable_got,
+                numbers: numbers.stable,
+            },
+            canary: ArmView { version: plan.canary.clone(), wanted, got: canary_got, numbers: numbers.canary },
+            gates: self.gates.clone(),
+            events: self.history[self.history.len().saturating_sub(EVENTS)..].to_vec(),
+        }
+    }
+
+    fn chain(&self, at: Duration) -> Vec<StepView> {
+        let current = self.state.step();
+        let left = || {
+            let window = self.windows.last()?;
+            let step = self.plan.steps.get(current?)?;
+            let from = window.counted_from.unwrap_or(window.entered + self.plan.analysis.warm_up);
+            Some((from + step.min_duration).saturating_sub(self.elapsed.max(at)))
+        };
+        // A release that is over has passed the steps it got to.
+        let reached = self.windows.last().map_or(0, |window| window.weight);
+        let state = |position: usize, weight: u32| match (current, self.state) {
+            (Some(now), _) if position == now => StepState::Current,
+            (Some(now), _) if position < now => StepState::Done,
+            (None, State::Promoted) => StepState::Done,
+            (None, State::RolledBack | State::Aborted) if weight < reached => StepState::Done,
+            _ => StepState::Next,
+        };
+        let steps = self.plan.steps.iter().enumerate().map(|(position, step)| StepView {
+            weight: step.weight,
+            state: state(position, step.weight),
+            min_duration: step.min_duration,
+            left: (current == Some(position)).then(left).flatten(),
+            min_requests: step.min_requests,
+            approve: step.approve,
+            soak: step.soak,
+            adopted: step.adopted,
+        });
+        steps.collect()
+    }
+
+    fn bar(&self, evidence: &Evidence) -> TestView {
+        let ln_limit = self.plan.analysis.ln_limit();
+        let (stable_bad, canary_bad) = evidence.counts();
+        TestView {
+            test: evidence.test(),
+            ln_ratio: evidence.engine().ln_ratio(),
+            ln_guard: evidence.engine().ln_guard(),
+            ln_limit,
+            p: evidence.p(),
+            progress: (evidence.engine().ln_e() / ln_limit).clamp(0.0, 1.0),
+            stable_bad,
+            canary_bad,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The counters as Prometheus reads them: summed, capped, ordered, written. Runs on the asking thread and only reads.
 
+mod rollouts;
 pub(super) mod sets;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use super::metrics::Registry;
 use super::names::{self, Name};
 use super::record::MirrorResult;
 use super::reload::{ReloadMetrics, ReloadResult, ReloadTrigger};
+use super::rollout::RolloutMetrics;
 use super::scale::Scale;
 
 type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
@@ -27,7 +29,7 @@ type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    reloads: &ReloadMetrics,
+    (reloads, rollouts, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, u64),
     process: &ProcessCollector,
     scale: &Scale,
 ) -> String {
@@ -36,13 +38,17 @@ pub(super) fn render(
     families.extend(of_versions(registry, scale));
     families.extend(of_configuration(registry));
     families.extend(of_reloads(reloads, scale));
+    let (of_rollouts, turned_away) = rollouts.read(|rollouts| (rollouts::families(rollouts), rollouts.dropped));
+    families.extend(of_rollouts);
     families.push(family(names::BUILD, vec![labelled(gauge(1.0), vec![label("version", env!("CARGO_PKG_VERSION"))])]));
     let dropped = registry.unnamed
         + registry.requests.dropped
         + registry.durations.dropped
         + registry.attempts.dropped
-        + registry.flags.dropped;
+        + registry.flags.dropped
+        + turned_away;
     families.push(family(names::DROPPED, vec![counter(dropped)]));
+    families.push(family(names::LOG_DROPPED, vec![counter(log_lines_lost)]));
     families.retain(|family| !family.get_metric().is_empty());
     families.sort_by(|a, b| a.name().cmp(b.name()));
     TextEncoder::new().encode_to_string(&families).expect("every family has a name and metrics")

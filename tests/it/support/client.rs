@@ -26,7 +26,13 @@ impl Client {
 
     /// GET.
     pub(crate) fn try_get(&mut self, target: &str) -> io::Result<Message> {
-        self.try_send(format!("GET {target} HTTP/1.1\r\nhost: {HOST}\r\n\r\n"))?;
+        self.ask(HOST, target, &[])
+    }
+
+    /// GET from a host, with more fields.
+    pub(crate) fn ask(&mut self, host: &str, target: &str, fields: &[(&str, &str)]) -> io::Result<Message> {
+        let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+        self.try_send(format!("GET {target} HTTP/1.1\r\nhost: {host}\r\n{fields}\r\n"))?;
         self.answer()
     }
 

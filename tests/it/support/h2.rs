@@ -1,8 +1,10 @@
-//! A client that speaks HTTP/2 with prior knowledge.
+//! A client that speaks HTTP/2 with prior knowledge, and the frame of upstreams that speak more than HTTP/1.1.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc::channel;
+use std::thread;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -11,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
 use super::PATIENCE;
@@ -55,6 +57,26 @@ pub(crate) fn empty() -> Body {
 /// The whole body of an answer; an error unless it is complete.
 pub(crate) async fn body(answer: Response<Incoming>) -> Result<Bytes, hyper::Error> {
     Ok(answer.into_body().collect().await?.to_bytes())
+}
+
+/// Accepts connections on a thread of its own, for as long as the tests run, and serves each with its number, from 0. Where.
+pub(crate) fn accepting<F>(serve: impl Fn(TcpStream, usize) -> F + Send + 'static) -> u16
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+            tell.send(listener.local_addr().unwrap().port()).unwrap();
+            for number in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, number));
+            }
+        });
+    });
+    told.recv().unwrap()
 }
 
 /// Something that blocks, beside the connections of this test.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use super::client::Client;
+use super::client::{Client, HOST};
 use super::eventually;
 
 /// How often each version answered.
@@ -39,10 +39,15 @@ pub(crate) struct Outcome {
 impl Load {
     /// Starts so many clients.
     pub(crate) fn start(proxy: SocketAddr, clients: usize) -> Self {
+        Self::on(HOST, proxy, clients)
+    }
+
+    /// Starts so many clients of a host.
+    pub(crate) fn on(host: &'static str, proxy: SocketAddr, clients: usize) -> Self {
         let shared = Arc::new(Shared::default());
         let client = |_| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || shared.work(proxy))
+            thread::spawn(move || shared.work(host, proxy))
         };
         let clients = (0..clients).map(client).collect();
         Self { shared, clients }
@@ -74,11 +79,11 @@ impl Load {
 }
 
 impl Shared {
-    fn work(&self, proxy: SocketAddr) {
+    fn work(&self, host: &str, proxy: SocketAddr) {
         let mut client = Client::connect(proxy);
         while !self.stop.load(Ordering::SeqCst) {
             let phase = self.phase.load(Ordering::SeqCst);
-            match client.try_get("/") {
+            match client.ask(host, "/", &[]) {
                 Ok(answer) if answer.status() == 200 && !answer.head.has("connection") => {
                     if phase == self.phase.load(Ordering::SeqCst) {
                         self.count(phase, answer.head.get("x-version"));

@@ -3,6 +3,7 @@
 
 pub(crate) mod client;
 pub(crate) mod config;
+pub(crate) mod desk;
 pub(crate) mod h2;
 pub(crate) mod load;
 pub(crate) mod proxy;

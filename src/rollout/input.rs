@@ -1,10 +1,10 @@
-//! What the machine is told: bad events, counters, gates.
+//! What a release is told: bad events, counters, gates.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::rollout::seconds;
+use super::seconds;
 
 /// Which of the two versions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub enum Test {
 
 /// One bad event of one counted request: routed by the coin (no header match, no mirrored copy), its first attempt.
 ///
-/// To be handed in by routing time, as [`super::super::Watermark`] releases them. Those routed in a warm-up may come: they are left out.
+/// To be handed in by routing time, as [`super::Watermark`] releases them. Those routed in a warm-up may come: they are left out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Bad {
     /// When its request was routed, as running time of the release.
@@ -52,7 +52,7 @@ pub struct Count {
     pub routed: u64,
     /// Those that have ended, well or not.
     pub finished: u64,
-    /// Times from the request sent to its response headers, by bucket of [`super::super::Plan::latency_edges`] and one more
+    /// Times from the request sent to its response headers, by bucket of [`super::Plan::latency_edges`] and one more
     /// for the longer ones. Not cumulative over the buckets. Requests without headers are in none.
     pub latency: Vec<u64>,
 }
@@ -69,7 +69,7 @@ pub struct Totals {
 /// What a Prometheus gate said last.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Gate {
-    /// One of [`super::super::Analysis::gates`].
+    /// One of [`super::Analysis::gates`].
     pub name: String,
     /// Whether the release may go on.
     pub state: GateState,
@@ -89,4 +89,15 @@ pub enum GateState {
     Outside,
     /// There is no fresh value: the release holds.
     Unreachable,
+}
+
+/// Two bucket edges between which a quantile lies: above `above`, at most `up_to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Interval {
+    /// Lower edge.
+    #[serde(with = "seconds")]
+    pub above: Duration,
+    /// Upper edge; none: beyond the last.
+    #[serde(with = "seconds::option")]
+    pub up_to: Option<Duration>,
 }

@@ -1,0 +1,307 @@
+//! The thread of the releases: takes what is asked, judges on every bad event and each 100 ms, and publishes snapshots with the
+//! weights that follow. It is the only one that publishes, so that a new configuration and a step never lose one another.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::time::{Instant, sleep};
+
+use super::begin::{self, Baselines};
+use super::keeper::{Keeper, Saved};
+use super::release::Release;
+use super::state_file::StateDir;
+use super::webhook::{self, DeliveryId, Webhooks};
+use super::{CommandError, Order, Start, Status};
+use crate::rollout::{State, Transition, Verb};
+use crate::snapshot::{Overlay, Snapshot, Snapshots, active_routes};
+use crate::telemetry::Metrics;
+
+/// How often a release is judged when nothing happens.
+const TICK: Duration = Duration::from_millis(100);
+/// How often, while something bad waits for older requests to end.
+const WAITING: Duration = Duration::from_millis(5);
+/// How often anything is looked at while no release is on its way.
+const IDLE: Duration = Duration::from_secs(1);
+/// How long the last webhooks may take when the process ends.
+const LAST_WEBHOOKS: Duration = Duration::from_secs(2);
+/// Bad events that come closer together than this are judged together.
+const GATHER: Duration = Duration::from_millis(1);
+
+/// What the thread is asked.
+pub(super) enum Ask {
+    /// A new configuration, with what it orders of releases.
+    Publish(Box<Snapshot>, Vec<Order>, SyncSender<()>),
+    /// A person's word.
+    Say(String, Verb, SyncSender<Result<Status, CommandError>>),
+    /// What a release has done so far.
+    Report(String, SyncSender<Option<Value>>),
+    /// The end of the process.
+    End,
+}
+
+/// What the driver works on.
+pub(super) struct Means {
+    /// What is in force.
+    pub snapshots: Arc<Snapshots>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Where states are kept.
+    pub folder: Option<StateDir>,
+    /// What is shown.
+    pub shown: Arc<Mutex<Vec<Status>>>,
+}
+
+/// See the module.
+pub(super) struct Driver {
+    means: Means,
+    asks: UnboundedReceiver<Ask>,
+    saves: UnboundedReceiver<Saved>,
+    keeper: Keeper,
+    releases: BTreeMap<String, Release>,
+    baselines: Baselines,
+    bell: Arc<Notify>,
+    webhooks: Webhooks,
+    /// Who waits until what they asked for is in force and kept.
+    answers: Vec<(String, SyncSender<Result<Status, CommandError>>)>,
+}
+
+impl Driver {
+    /// No release is known yet. To be made on the runtime that it runs on.
+    pub(super) fn new(means: Means, asks: UnboundedReceiver<Ask>) -> Self {
+        let (saved, saves) = unbounded_channel();
+        let keeper = Keeper::new(means.folder.clone(), saved);
+        let (releases, baselines, bell, answers) = (BTreeMap::new(), Baselines::default(), Arc::default(), Vec::new());
+        let webhooks = Webhooks::start();
+        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, answers }
+    }
+
+    /// Works until told to end.
+    pub(super) async fn run(mut self) {
+        loop {
+            let pause = self.pause();
+            tokio::select! {
+                biased;
+                ask = self.asks.recv() => match ask {
+                    Some(Ask::Publish(snapshot, orders, done)) => self.publish(*snapshot, orders, &done),
+                    Some(Ask::Say(name, verb, answer)) => self.say(name, verb, answer),
+                    Some(Ask::Report(name, answer)) => self.report(&name, &answer),
+                    Some(Ask::End) | None => break,
+                },
+                Some(saved) = self.saves.recv() => self.saved(saved),
+                () = self.bell.notified() => sleep(GATHER).await,
+                () = sleep(pause) => {}
+            }
+            self.turn(Instant::now());
+        }
+        self.last_words();
+        self.webhooks.finish(LAST_WEBHOOKS).await;
+    }
+
+    fn pause(&self) -> Duration {
+        let active = || self.releases.values().filter(|release| release.rollout.state().is_active());
+        match active().next() {
+            None => IDLE,
+            Some(_) if active().any(Release::is_waiting) => WAITING,
+            Some(_) => TICK,
+        }
+    }
+
+    /// Puts a new configuration in force together with the weights of its releases.
+    fn publish(&mut self, snapshot: Snapshot, orders: Vec<Order>, done: &SyncSender<()>) {
+        let now = Instant::now();
+        let mut before = mem::take(&mut self.releases);
+        for order in orders {
+            let name = order.name.clone();
+            let known = before.remove(&name).filter(|release| begin::is_same(&release.order, &order));
+            let (release, moves) = match known {
+                Some(release) => begin::reordered(release, order, now),
+                None => begin::resumed(order, self.keeper.folder()),
+            };
+            self.releases.insert(name.clone(), release);
+            self.tell(&name, &moves);
+        }
+        for (name, mut gone) in before {
+            begin::abandon(&name, &mut gone, self.keeper.folder(), now);
+        }
+        for (name, release) in &mut self.releases {
+            if !release.is_counting() && !release.wants_more() {
+                release.put_in_force(now, &self.means.metrics, &self.bell);
+                self.keeper.changed(name);
+            }
+        }
+        let next = snapshot.with_overlays(&self.overlays());
+        // Series exist before the first request can count in them.
+        self.means.metrics.activate(active_routes(&next));
+        self.means.snapshots.publish(next);
+        // Whoever asked may have gone away.
+        let _ = done.send(());
+    }
+
+    /// A person's word. The answer waits until what follows from it is in force and kept.
+    fn say(&mut self, name: String, verb: Verb, answer: SyncSender<Result<Status, CommandError>>) {
+        let now = Instant::now();
+        let result = match self.releases.get_mut(&name) {
+            None => Err(CommandError::Unknown { name: name.clone(), known: self.releases.keys().cloned().collect() }),
+            Some(release) => {
+                let edges = self.means.metrics.bucket_bounds();
+                begin::said(release, verb, (now, edges), self.baselines.recent(&name)).map_err(CommandError::from)
+            }
+        };
+        match result {
+            Ok(moves) => {
+                self.tell(&name, &moves);
+                self.answers.push((name, answer));
+            }
+            Err(error) => {
+                let _ = answer.send(Err(error));
+            }
+        }
+    }
+
+    fn saved(&mut self, saved: Saved) {
+        let name = saved.name.clone();
+        let result = self.keeper.ended(saved);
+        let Some(release) = self.releases.get_mut(&name) else { return };
+        let trouble = result.err().map(|error| format!("the state cannot be saved: {error}"));
+        if release.trouble != trouble {
+            match &trouble {
+                Some(trouble) => tracing::error!("release {name}: {trouble}; nothing is raised until it can be"),
+                None => tracing::info!("release {name}: the state can be saved again"),
+            }
+        }
+        release.rollout.block(trouble.clone());
+        release.trouble = trouble;
+    }
+
+    /// Judges every release and puts in force what follows.
+    fn turn(&mut self, now: Instant) {
+        self.start_by_themselves(now);
+        let mut moved = Vec::new();
+        for (name, release) in &mut self.releases {
+            let judged = panic::catch_unwind(AssertUnwindSafe(|| release.judge(now)));
+            moved.push((name.clone(), judged.unwrap_or_else(|_| begin::broken(name, release, now))));
+        }
+        moved.iter().for_each(|(name, moves)| self.tell(name, moves));
+        self.settle(now);
+        let shown: Vec<Status> = self.releases.values_mut().map(|release| release.status(now)).collect();
+        self.means.metrics.rollouts().set(shown.iter().map(Status::gauges).collect());
+        *self.means.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
+        self.answer(now);
+    }
+
+    fn start_by_themselves(&mut self, now: Instant) {
+        let snapshot = self.means.snapshots.load();
+        let mut ready = Vec::new();
+        for (name, release) in &self.releases {
+            let order = &release.order;
+            let rule = &order.rule;
+            let entries = snapshot.split(&rule.namespace, &rule.virtual_service, rule.number).unwrap_or_default();
+            let target = |place: usize| entries.get(place).map(|entry| &entry.value.to);
+            if let Some(stable) = target(order.stable) {
+                self.baselines.look(name, now, stable.metrics.destination());
+            }
+            let waits = order.start == Start::OnSubset && release.rollout.state() == State::Idle;
+            let there = || target(order.canary).is_some_and(|to| !to.cluster.endpoints().endpoints().is_empty());
+            if waits && release.rollout.history().is_empty() && there() {
+                ready.push(name.clone());
+            }
+        }
+        drop(snapshot);
+        for name in ready {
+            let edges = self.means.metrics.bucket_bounds();
+            let Some(release) = self.releases.get_mut(&name) else { continue };
+            match begin::said(release, Verb::Start, (now, edges), self.baselines.recent(&name)) {
+                Ok(moves) => self.tell(&name, &moves),
+                Err(refused) => tracing::warn!("release {name} does not start by itself: {refused}"),
+            }
+        }
+    }
+
+    /// Raises after the state is kept, lowers before it is.
+    fn settle(&mut self, now: Instant) {
+        let mut overlaid = false;
+        for (name, release) in &mut self.releases {
+            let wanted = release.rollout.weight();
+            let differs = release.in_force != wanted || !release.is_counting();
+            if differs && (!release.wants_more() || self.keeper.has(name, wanted)) {
+                release.put_in_force(now, &self.means.metrics, &self.bell);
+                self.keeper.changed(name);
+                overlaid = true;
+            }
+        }
+        if overlaid {
+            let next = self.means.snapshots.load().with_overlays(&self.overlays());
+            let routes = active_routes(&next);
+            self.means.snapshots.publish(next);
+            self.means.metrics.activate(routes);
+        }
+        for (name, release) in &mut self.releases {
+            let active = release.rollout.state().is_active();
+            self.keeper.keep(name, now, active, || (release.kept(), release.rollout.weight()));
+        }
+    }
+
+    fn overlays(&self) -> Vec<Overlay> {
+        self.releases.values().filter_map(Release::overlay).collect()
+    }
+
+    /// Says what a release did.
+    fn tell(&mut self, name: &str, moves: &[Transition]) {
+        let Some(release) = self.releases.get(name) else { return };
+        for step in moves {
+            self.keeper.changed(name);
+            match step.to {
+                State::RolledBack => tracing::warn!("release {name}: {}", step.sentence),
+                _ => tracing::info!("release {name}: {}", step.sentence),
+            }
+            let (from, to) = (step.from.name(), step.to.name());
+            self.means.metrics.rollouts().moved(name, from, to, step.reason.name());
+            if let Some(body) = webhook::message(name, release.rollout.plan(), step) {
+                let hooks = &release.order.webhooks;
+                hooks.iter().for_each(|hook| self.webhooks.tell(hook, &body, DeliveryId::random()));
+            }
+            if step.to.is_over() {
+                self.keeper.report(name, release.report());
+            }
+        }
+    }
+
+    fn report(&self, name: &str, answer: &SyncSender<Option<Value>>) {
+        let report = self.releases.get(name).and_then(|release| serde_json::to_value(release.report()).ok());
+        // Whoever asked may have gone away.
+        let _ = answer.send(report);
+    }
+
+    /// Answers those whose word is in force and kept, or cannot be.
+    fn answer(&mut self, now: Instant) {
+        for (name, answer) in mem::take(&mut self.answers) {
+            let Some(release) = self.releases.get_mut(&name) else {
+                let _ = answer.send(Err(CommandError::Unknown { name, known: Vec::new() }));
+                continue;
+            };
+            let in_force = release.in_force == release.rollout.weight();
+            if in_force && self.keeper.is_up_to_date(&name) || release.trouble.is_some() {
+                let _ = answer.send(Ok(release.status(now)));
+            } else {
+                self.answers.push((name, answer));
+            }
+        }
+    }
+
+    /// Keeps every release once more.
+    fn last_words(&self) {
+        let Some(folder) = self.keeper.folder() else { return };
+        for (name, release) in self.releases.iter().filter(|(_, release)| !release.rollout.history().is_empty()) {
+            if let Err(error) = folder.save(name, &release.kept()) {
+                tracing::error!("release {name}: the state cannot be saved: {error}");
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! What survives the process: the state of each release, as one JSON file in the state directory. Written beside its place, made
+//! durable, and renamed, so that a reader finds the old or the new one, whole.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::RuleAddress;
+use crate::rollout::Rollout;
+
+/// The version of the format.
+const FORMAT: u32 = 1;
+
+/// A release as it is kept.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// Always [`FORMAT`].
+    format: u32,
+    /// The rule that the release moves.
+    pub rule: RuleAddress,
+    /// The weights of the file when it was last in force.
+    pub declared: Vec<u64>,
+    /// Since when the weight in force is not the file's (RFC 3339).
+    pub since: Option<String>,
+    /// All of the release.
+    pub rollout: Rollout,
+}
+
+impl Kept {
+    /// In this format.
+    pub(super) fn new(rule: RuleAddress, declared: Vec<u64>, since: Option<String>, rollout: Rollout) -> Self {
+        Self { format: FORMAT, rule, declared, since, rollout }
+    }
+}
+
+/// Why a state cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Unusable {
+    /// It cannot be read.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// It is not what was written.
+    #[error("{0}")]
+    Json(#[from] serde_json::Error),
+    /// A later serin wrote it.
+    #[error("its format is {0}, and this serin knows {FORMAT}")]
+    Format(u32),
+}
+
+/// The folder that holds the states.
+#[derive(Clone, Debug)]
+pub(super) struct StateDir(PathBuf);
+
+impl StateDir {
+    /// Makes the folder and sees that it can be written to.
+    ///
+    /// # Errors
+    /// It cannot be made or written to.
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
+        fs::create_dir_all(path)?;
+        let probe = path.join(".serin-probe");
+        File::create(&probe)?.sync_all()?;
+        fs::remove_file(&probe)?;
+        Ok(Self(path.to_owned()))
+    }
+
+    /// The kept state of a release; none if there is none.
+    ///
+    /// # Errors
+    /// There is one that cannot be used.
+    pub(super) fn load(&self, name: &str) -> Result<Option<Kept>, Unusable> {
+        let text = match fs::read(self.file(name, "json")) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let Head { format } = serde_json::from_slice(&text)?;
+        if format != FORMAT {
+            return Err(Unusable::Format(format));
+        }
+        Ok(Some(serde_json::from_slice(&text)?))
+    }
+
+    /// Keeps the state of a release. When this returns, it survives a crash of the machine.
+    ///
+    /// # Errors
+    /// The old state is still there.
+    pub(super) fn save(&self, name: &str, kept: &Kept) -> io::Result<()> {
+        self.write(&self.file(name, "json"), &serde_json::to_vec(kept)?)
+    }
+
+    /// Puts a state that cannot be used aside. Where it is now.
+    ///
+    /// # Errors
+    /// It stays where it is.
+    pub(super) fn put_aside(&self, name: &str) -> io::Result<PathBuf> {
+        let place = self.file(name, "json");
+        let free = (1..).map(|n| self.file(name, &format!("unreadable-{n}.json"))).find(|path| !path.exists());
+        let aside = free.ok_or_else(|| io::Error::other("no free name"))?;
+        fs::rename(place, &aside)?;
+        self.sync()?;
+        Ok(aside)
+    }
+
+    /// Keeps the report of a release that has ended, for programs and for people. Where the latter is.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn report(&self, name: &str, json: &[u8], text: &str) -> io::Result<PathBuf> {
+        let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+        let file = |kind: &str| self.file(name, &format!("report-{at}.{kind}"));
+        self.write(&file("json"), json)?;
+        self.write(&file("txt"), text.as_bytes())?;
+        Ok(file("txt"))
+    }
+
+    fn write(&self, place: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut beside: OsString = place.as_os_str().to_owned();
+        beside.push(".new");
+        let mut file = File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&beside, place)?;
+        self.sync()
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        File::open(&self.0)?.sync_all()
+    }
+
+    /// `product-service.json`; what a file name cannot hold is written as `%2F`.
+    fn file(&self, name: &str, kind: &str) -> PathBuf {
+        let mut plain = String::new();
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' => plain.push(char::from(byte)),
+                _ => {
+                    let _ = write!(plain, "%{byte:02X}");
+                }
+            }
+        }
+        self.0.join(format!("{plain}.{kind}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::{Analysis, Mode, Plan, Step};
+
+    fn kept(weight: u32) -> Kept {
+        let plan = Plan {
+            name: "a".to_owned(),
+            virtual_service: "a".to_owned(),
+            route: "r".to_owned(),
+            stable: "v1".to_owned(),
+            canary: "v2".to_owned(),
+            steps: vec![Step::new(weight)],
+            analysis: Analysis::default(),
+            mode: Mode::Run,
+            latency_edges: Vec::new(),
+        };
+        let rule = RuleAddress { namespace: "default".to_owned(), virtual_service: "a".to_owned(), number: 0 };
+        Kept::new(rule, vec![100, 0], None, Rollout::new(plan).unwrap())
+    }
+
+    #[test]
+    fn what_was_saved_last_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&folder.path().join("new")).unwrap();
+        assert!(state.load("team/a").unwrap().is_none());
+        state.save("team/a", &kept(10)).unwrap();
+        state.save("team/a", &kept(30)).unwrap();
+        assert_eq!(state.load("team/a").unwrap().unwrap(), kept(30));
+        assert!(state.load("team%2Fa").unwrap().is_none(), "names do not meet");
+        let names: Vec<_> =
+            fs::read_dir(folder.path().join("new")).unwrap().map(|one| one.unwrap().file_name()).collect();
+        assert_eq!(names, ["team%2Fa.json"], "nothing is left beside it");
+    }
+
+    #[test]
+    fn what_is_torn_or_of_another_time_is_said_and_put_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let text = serde_json::to_string(&kept(10)).unwrap();
+        for (bad, said) in
+            [(&text[..text.len() / 2], "EOF"), (&text.replace("\"format\":1", "\"format\":9"), "format is 9")]
+        {
+            fs::write(folder.path().join("a.json"), bad).unwrap();
+            assert!(state.load("a").unwrap_err().to_string().contains(said));
+            let aside = state.put_aside("a").unwrap();
+            assert_eq!(fs::read_to_string(aside).unwrap(), bad);
+            assert!(state.load("a").unwrap().is_none());
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_written_to_is_an_error_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(StateDir::open(&file).is_err());
+        let state = StateDir::open(folder.path()).unwrap();
+        drop(folder);
+        assert!(state.save("a", &kept(10)).is_err());
+    }
+}
