@@ -1,4 +1,4 @@
-//! What operators ask: metrics, readiness, the configuration's state, the releases. HTTP on a thread of its own.
+//! What operators ask: metrics, readiness, the configuration's state, the versions, the releases. HTTP on a thread of its own.
 //!
 //! The data plane does not know this module, and nothing here runs on a data-plane thread: a flood of requests there
 //! cannot make the probes fail, and a flood here cannot slow a request down.
@@ -13,6 +13,7 @@ mod rollouts;
 mod server;
 #[cfg(test)]
 mod tests;
+mod versions;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 pub use config::Reloaded;
 pub use probes::Readiness;
 pub use server::serve;
+pub use versions::Board;
 
 use crate::control::rollout::Desk;
 
@@ -36,6 +38,8 @@ pub struct AdminState {
     pub hosts: Vec<String>,
     /// Whether the process takes traffic now.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
+    /// What every version did: `/api/v1/versions`.
+    pub versions: Board,
     /// The configuration in force and what became of the last one looked at: the body of `/config/status`.
     pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// The configuration in force in full: the body of `/config/dump`.

@@ -2,7 +2,7 @@
 
 use axum::routing::{MethodRouter, get, post};
 
-use super::{Shared, config, index, metrics, probes, rollouts};
+use super::{Shared, config, index, metrics, probes, rollouts, versions};
 use crate::rollout::Verb;
 
 /// One method of one path.
@@ -35,6 +35,12 @@ pub(super) const RESOURCES: &[Resource] = &[
     write("/config/reload", "look at the configuration now: 200 with the generation, 422 with what is wrong", || {
         post(config::reload)
     }),
+    read(
+        "/api/v1/versions",
+        "what every version and route did since the start; ?since=reset: since the last reset",
+        || get(versions::versions),
+    ),
+    write("/api/v1/versions/reset", "what they did since the last reset, which is now", || post(versions::reset)),
     read("/api/v1/rollouts", "every release: state, steps, weights, evidence", || get(rollouts::list)),
     read("/api/v1/rollouts/{name}", "one release", || get(rollouts::status)),
     read("/api/v1/rollouts/{name}/report", "what it has done so far, in full", || get(rollouts::report)),

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::resources::RESOURCES;
-use super::{AdminState, Readiness, Reloaded, serve};
-use crate::telemetry::{Buckets, Metrics};
+use super::{AdminState, Board, Readiness, Reloaded, serve};
+use crate::telemetry::{Buckets, Finished, Flags, Metrics, Worker};
 
 mod rollouts;
 
@@ -21,6 +21,7 @@ struct Admin {
     reloads: Arc<AtomicU64>,
     readiness: Arc<AtomicUsize>,
     said: rollouts::Said,
+    metrics: Metrics,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -44,18 +45,18 @@ impl Admin {
         let (reloads, readiness) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(1)));
         let said = rollouts::Said::default();
         let (counted, asked) = (Arc::clone(&reloads), Arc::clone(&readiness));
+        let metrics = Metrics::new(1, Buckets::Fine);
+        let (rendered, versions) = (metrics.clone(), metrics.clone());
         let state = AdminState {
-            metrics: {
-                let metrics = Metrics::new(1, Buckets::Fine);
-                Box::new(move || metrics.render())
-            },
+            metrics: Box::new(move || rendered.render()),
             hosts: vec!["serin.internal".to_owned()],
             readiness: Box::new(move || match asked.load(SeqCst) {
                 0 => Readiness::Starting,
                 1 => Readiness::Serving,
                 _ => Readiness::Draining,
             }),
-            status: Box::new(|| json!({ "generation": 7 })),
+            status: Box::new(|| json!({ "generation": 7, "on_disk": { "state": "rejected" } })),
+            versions: Board::new(Box::new(move || versions.versions())),
             dump: Box::new(|| panic!("a bug in a resource")),
             reload: Box::new(move || match counted.fetch_add(1, SeqCst) {
                 0 => Reloaded::InForce { generation: 8, changed: true },
@@ -67,7 +68,7 @@ impl Admin {
         let (stop, stopped) = oneshot::channel();
         let shutdown = async move { stopped.await.unwrap_or(()) };
         let thread = serve(listener, state, shutdown).unwrap();
-        Self { address, reloads, readiness, said, stop: Some(stop), thread: Some(thread) }
+        Self { address, reloads, readiness, said, metrics, stop: Some(stop), thread: Some(thread) }
     }
 
     fn connect(&self) -> TcpStream {
@@ -161,7 +162,48 @@ fn a_resource_that_panics_answers_500_and_the_next_one_works() {
     let admin = Admin::start();
     let answer = admin.ask("GET /config/dump", "");
     assert_eq!((answer.status, &answer.json()["error"]), (500, &json!("internal")));
-    assert_eq!(admin.ask("GET /config/status", "").json(), json!({ "generation": 7 }));
+    assert_eq!(admin.ask("GET /config/status", "").json()["generation"], 7);
+}
+
+#[test]
+fn versions_are_counted_since_the_start_and_since_the_last_reset() {
+    let admin = Admin::start();
+    let route = admin.metrics.route("canary/0", "shop", "v1");
+    let finish = |times: usize| {
+        let duration = Duration::from_millis(20);
+        let (method, flags) = (&http::Method::GET, Flags::default());
+        let one = Finished { method, status: 200, flags, duration, bytes_in: 0, bytes_out: 5 };
+        (0..times).for_each(|_| route.finished(Worker(0), &one));
+    };
+    let ask = |request: &str| {
+        let answer = admin.ask(request, "");
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let versions = answer.json()["versions"].clone();
+        (versions[0]["requests"].as_u64(), answer.json())
+    };
+    finish(3);
+    let (requests, body) = ask("GET /api/v1/versions");
+    assert_eq!((requests, &body["generation"], &body["onDisk"]), (Some(3), &json!(7), &json!("rejected")));
+    let v1 = &body["versions"][0];
+    assert_eq!((&v1["app"], &v1["version"], &v1["codes"]["2xx"]), (&json!("shop"), &json!("v1"), &json!(3)));
+    assert_eq!((&v1["bytesOut"], &v1["routes"][0]["route"]), (&json!(15), &json!("canary/0")));
+    assert!((v1["latency"]["p50"].as_f64().unwrap() - 0.02).abs() < 0.001, "{v1}");
+    assert_eq!(ask("GET /api/v1/versions?since=reset").0, Some(3), "no reset so far: since the start");
+
+    let (requests, body) = ask("POST /api/v1/versions/reset");
+    assert_eq!((requests, &body["reset"]), (Some(3), &json!(false)), "the answer is what it ends");
+    finish(2);
+    let (requests, body) = ask("GET /api/v1/versions?since=reset");
+    assert_eq!((requests, &body["reset"]), (Some(2), &json!(true)));
+    assert_eq!(ask("GET /api/v1/versions?since=start").0, Some(5), "nothing was reset in truth");
+    assert!(admin.ask("GET /metrics", "").body.contains(r#"app="shop""#));
+    finish(4);
+    assert_eq!(ask("POST /api/v1/versions/reset").0, Some(6));
+    assert_eq!(ask("GET /api/v1/versions?since=reset").0, Some(0));
+    for query in ["since=", "since=yesterday", "reset", "since=reset&x=1"] {
+        let answer = admin.ask(&format!("GET /api/v1/versions?{query}"), "");
+        assert_eq!((answer.status, &answer.json()["error"]), (400, &json!("bad_query")), "{query}");
+    }
 }
 
 #[test]

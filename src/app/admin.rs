@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::admin::{AdminState, Readiness, Reloaded};
+use crate::admin::{AdminState, Board, Readiness, Reloaded};
 use crate::control::rollout::Desk;
 use crate::control::{Outcome, Publisher, Trigger};
 use crate::shutdown::{Shutdown, Stage};
@@ -21,7 +21,9 @@ pub(super) fn admin_state(
 ) -> AdminState {
     let (of_readiness, of_status, of_reload) = (publisher.clone(), publisher.clone(), publisher.clone());
     let stage = shutdown.listen();
+    let counted = metrics.clone();
     AdminState {
+        versions: Board::new(Box::new(move || counted.versions())),
         metrics: Box::new(move || {
             snapshots.current().show_connections(&metrics);
             metrics.render()

@@ -1,5 +1,6 @@
 //! Asking a running proxy: one request to its admin port, one answer.
 
+use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::time::Duration;
@@ -66,6 +67,12 @@ impl FromStr for Admin {
     }
 }
 
+impl fmt::Display for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.authority.fmt(f)
+    }
+}
+
 impl Admin {
     /// Asks for a resource.
     ///
@@ -94,14 +101,24 @@ impl Admin {
     fn ask(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Answer, String> {
         let request = self.request(method, path, body)?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("cannot start: {error}"))?;
-        let (status, body) = runtime.block_on(async {
-            let stream = timeout(CONNECT, TcpStream::connect(self.authority.as_str())).await;
-            let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-            let stream = stream.map_err(|error| self.unreachable(&error))?;
-            let exchange = timeout(ANSWER, self.exchange(stream, request)).await;
-            exchange.unwrap_or_else(|_| Err(format!("no answer from {} within {ANSWER:?}", self.authority)))
-        })?;
+        runtime.map_err(|error| format!("cannot start: {error}"))?.block_on(self.send(request))
+    }
+
+    /// As [`get`](Self::get), without holding the thread up; to be given up by dropping it.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) async fn fetch(&self, path: &str) -> Result<Answer, String> {
+        self.send(self.request(&Method::GET, path, None)?).await
+    }
+
+    async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
+        let stream = timeout(CONNECT, TcpStream::connect(self.authority.as_str())).await;
+        let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        let stream = stream.map_err(|error| self.unreachable(&error))?;
+        let exchange = timeout(ANSWER, self.exchange(stream, request)).await;
+        let (status, body) =
+            exchange.unwrap_or_else(|_| Err(format!("no answer from {} within {ANSWER:?}", self.authority)))?;
         let body = serde_json::from_slice(&body).map_err(|_| {
             format!("what listens on {} answered {status} and no JSON: is it the admin port of serin?", self.authority)
         })?;

@@ -1,13 +1,11 @@
 //! `serin demo`: a canary release to watch and to play with, and nothing else needed. Starts what a release needs around the
 //! proxy, which is the same that `serin run` starts.
 
-mod background;
 mod folder;
 mod live;
 mod screen;
 mod traffic;
 mod view;
-mod window;
 
 use std::future::pending;
 use std::io;
@@ -19,17 +17,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, interval, sleep_until};
 
-use self::background::{Background, ended};
 use self::folder::{Upstream, WEIGHTS, Written};
 use self::live::{Live, Look};
 use self::screen::Screen;
 use self::traffic::Seen;
 use super::echo::{self, Behaviour, Latency, Responder};
 use super::values::parse_duration;
+use super::view::background::{self, Background, ended};
+use super::view::signals::Signals;
 use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
 use crate::config::diagnostic::Severity;
 use crate::config::render::Entry;
@@ -258,23 +256,4 @@ fn introduction(written: Written, proxy: SocketAddr, admin: SocketAddr, switch: 
 fn command() -> String {
     let typed = std::env::args().next().unwrap_or_default();
     if typed.is_empty() || typed.contains(char::is_whitespace) { "serin".to_owned() } else { typed }
-}
-
-/// What ends the demo.
-struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    async fn any(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-        }
-    }
 }

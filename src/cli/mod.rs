@@ -7,13 +7,18 @@ pub mod diff;
 pub mod echo;
 pub mod explain;
 mod offline;
+mod release_view;
 pub mod reload;
 pub mod rollout;
 pub mod run;
 pub mod set_weight;
+pub mod stats;
 pub mod status;
 pub mod test;
+pub mod top;
 pub mod values;
+mod view;
+mod watch;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
@@ -40,8 +45,10 @@ enum Command {
     Rollout(rollout::Rollout),
     Run(Box<run::Run>),
     SetWeight(set_weight::SetWeight),
+    Stats(stats::Stats),
     Status(status::Status),
     Test(test::Test),
+    Top(top::Top),
 }
 
 impl Cli {
@@ -49,7 +56,7 @@ impl Cli {
     pub fn run(self) -> ExitCode {
         start_logging(match self.command {
             // Its view says it all; lines in between would tear it apart.
-            Command::Demo(_) => "off",
+            Command::Demo(_) | Command::Top(_) => "off",
             _ => "info",
         });
         match self.command {
@@ -62,8 +69,10 @@ impl Cli {
             Command::Rollout(rollout) => rollout.run(),
             Command::Run(run) => run.run(),
             Command::SetWeight(set_weight) => set_weight.run(),
+            Command::Stats(stats) => stats.run(),
             Command::Status(status) => status.run(),
             Command::Test(test) => test.run(),
+            Command::Top(top) => top.run(),
         }
     }
 }

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::admin_client::AdminOption;
-use super::{fail, print};
+use super::{fail, print, watch};
 use ask::{Failure, Releases};
 use wait::Pace;
 
@@ -62,6 +62,7 @@ Example:
   serin rollout status
   serin rollout status product-service --json
   serin rollout status product-service --wait && echo promoted
+  serin rollout status --watch
 
 Exit status: 0 told, 2 no answer or no such release. With --wait: 0 promoted, 1 rolled back or aborted, 2 no answer.")]
 struct Status {
@@ -71,6 +72,10 @@ struct Status {
     /// Wait until the release has ended, telling what it does
     #[arg(long)]
     wait: bool,
+
+    /// Watch it live, or all of them; in a pipe a line a second
+    #[arg(long, conflicts_with_all = ["wait", "json"])]
+    watch: bool,
 }
 
 /// Take the next step now, whatever the evidence says
@@ -138,6 +143,9 @@ impl Rollout {
 impl Status {
     fn run(&self) -> Result<ExitCode, Failure> {
         let releases = self.release.releases();
+        if self.watch {
+            return Ok(watch::watch(&self.release.proxy.admin, self.release.name.as_deref()));
+        }
         if self.wait {
             return self.wait(&releases);
         }

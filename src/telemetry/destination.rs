@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::flag::Flag;
 use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
-use super::record::{AttemptResult, CLIENT_WENT_AWAY, Finished, MirrorResult};
-use super::scale::{Place, Scale};
+use super::record::{AttemptResult, Finished, MirrorResult};
+use super::scale::Scale;
 use super::shard::{Cell, Shards, Worker};
 
 /// The counters of one version of one service (`app`, `version`).
@@ -35,7 +35,6 @@ struct Shard {
     mirrors: [Cell; MirrorResult::ALL.len()],
     retries_refused: Cell,
     upstream_latency: Exponential,
-    request_latency: Exponential,
 }
 
 /// What an upstream connection is doing.
@@ -45,15 +44,6 @@ pub(super) enum Connection {
     Active,
     /// Kept alive for the next one.
     Idle,
-}
-
-/// Which durations a [`Distribution`] is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Latency {
-    /// Whole requests whose answer was 1xx–4xx and whose client stayed: quick failures cannot make a version look fast.
-    Request,
-    /// Request sent to response headers, every attempt that got an answer.
-    Upstream,
 }
 
 impl DestinationMetrics {
@@ -123,29 +113,21 @@ impl DestinationMetrics {
         self.idle.store(idle, Relaxed);
     }
 
-    /// How long requests took, over all workers. Not for the request path.
+    /// Request sent to response headers, every attempt that got an answer, over all workers. Not for the request path.
     #[must_use]
-    pub fn latency(&self, of: Latency) -> Distribution {
+    pub fn upstream_latency(&self) -> Distribution {
         let mut sum = Distribution::default();
-        for shard in self.shards.iter() {
-            sum.add(match of {
-                Latency::Request => &shard.request_latency,
-                Latency::Upstream => &shard.upstream_latency,
-            });
-        }
+        self.shards.iter().for_each(|shard| sum.add(&shard.upstream_latency));
         sum
     }
 
     #[inline]
-    pub(super) fn finished(&self, worker: Worker, request: &Finished<'_>, place: Place) {
+    pub(super) fn finished(&self, worker: Worker, request: &Finished<'_>) {
         let shard = self.shards.of(worker);
         shard.bytes_in.add(request.bytes_in);
         shard.bytes_out.add(request.bytes_out);
         for flag in request.flags.iter() {
             shard.flags[flag as usize].add(1);
-        }
-        if matches!(request.status, 100..500) && request.status != CLIENT_WENT_AWAY {
-            shard.request_latency.record(place);
         }
     }
 

@@ -104,6 +104,20 @@ impl Distribution {
         }
     }
 
+    /// The cells that are not empty, with how many durations they hold; see [`cell_start`] for where they begin.
+    pub(super) fn cells(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.cells.iter().copied().enumerate().filter(|(_, count)| *count > 0)
+    }
+
+    /// The opposite of [`cells`](Self::cells); none when there is no such cell.
+    pub(super) fn from_cells(cells: &[(usize, u64)]) -> Option<Self> {
+        let mut distribution = Self::default();
+        for (cell, count) in cells {
+            *distribution.cells.get_mut(*cell)? = *count;
+        }
+        Some(distribution)
+    }
+
     /// Adds another distribution to this one.
     pub fn merge(&mut self, other: &Self) {
         for (sum, more) in self.cells.iter_mut().zip(&*other.cells) {

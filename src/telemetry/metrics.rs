@@ -11,13 +11,13 @@ use prometheus::process_collector::ProcessCollector;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::destination::{DestinationMetrics, EndpointMetrics, Latency};
+use super::destination::{DestinationMetrics, EndpointMetrics};
 use super::exposition::{self, sets};
-use super::histogram::{ClassicSum, Distribution};
-use super::identity::{Identities, State};
+use super::histogram::ClassicSum;
+use super::identity::Identities;
 use super::limit::{Limit, OTHER};
-use super::record::Class;
 use super::reload::ReloadMetrics;
+use super::report::{self, Tally, VersionSummary};
 use super::rollout::RolloutMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
@@ -53,25 +53,6 @@ pub struct ActiveRoute {
     pub effective: f64,
 }
 
-/// What one version did since its counters began.
-#[derive(Debug, Clone)]
-pub struct VersionSummary {
-    /// The label `app`.
-    pub app: Arc<str>,
-    /// The label `version`.
-    pub version: Arc<str>,
-    /// Whether the configuration in force names it.
-    pub configured: bool,
-    /// Finished requests.
-    pub requests: u64,
-    /// Those of them answered 500–599.
-    pub failures: u64,
-    /// Requests being served.
-    pub in_flight: u64,
-    /// How long its requests took ([`Latency::Request`]).
-    pub latency: Distribution,
-}
-
 /// The gauge of an endpoint, and the version it belongs to.
 type EndpointGauge = (Arc<DestinationMetrics>, Weak<EndpointMetrics>);
 
@@ -83,6 +64,8 @@ pub(super) struct Registry {
     pub(super) routes: Identities<[Arc<str>; 3], RouteMetrics>,
     pub(super) endpoints: BTreeMap<[Arc<str>; 3], EndpointGauge>,
     pub(super) active: Vec<ActiveRoute>,
+    /// What the routes that are forgotten had added to each version, by its id.
+    pub(super) gone: BTreeMap<u64, Tally>,
     pub(super) requests: Limit<u64>,
     pub(super) durations: Limit<ClassicSum>,
     pub(super) attempts: Limit<u64>,
@@ -203,29 +186,7 @@ impl Metrics {
     /// What each version did, ordered by labels; versions neither configured nor ever used are left out.
     #[must_use]
     pub fn versions(&self) -> Vec<VersionSummary> {
-        let registry = self.lock();
-        let mut by_destination: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-        for (route, _) in registry.routes.iter() {
-            let (requests, failures) = by_destination.entry(route.destination().id).or_default();
-            for (_, code, count) in route.requests() {
-                *requests += count;
-                *failures += if Class::of(code) == Class::ServerError { count } else { 0 };
-            }
-        }
-        let summary = |destination: &DestinationMetrics, state| {
-            let (requests, failures) = by_destination.get(&destination.id).copied().unwrap_or_default();
-            VersionSummary {
-                app: Arc::clone(&destination.app),
-                version: Arc::clone(&destination.version),
-                configured: state == State::Configured,
-                requests,
-                failures,
-                in_flight: destination.in_flight(),
-                latency: destination.latency(Latency::Request),
-            }
-        };
-        let used = registry.destinations.iter().filter(|(d, state)| *state == State::Configured || d.touched());
-        used.map(|(d, state)| summary(d, state)).collect()
+        report::versions(&self.lock())
     }
 
     /// Everything in Prometheus' text format (version 0.0.4), ordered by name and labels.
@@ -251,6 +212,7 @@ impl Registry {
             routes: Identities::new(),
             endpoints: BTreeMap::new(),
             active: Vec::new(),
+            gone: BTreeMap::new(),
             requests: Limit::new(),
             durations: Limit::new(),
             attempts: Limit::new(),
@@ -300,8 +262,10 @@ impl Registry {
         for route in self.routes.sweep(RouteMetrics::touched, now) {
             self.requests.forget(route.id, sets::requests(&route, false));
             self.durations.forget(route.id, sets::durations(&route, false));
+            self.gone.entry(route.destination().id).or_default().add(&Tally::of(&route));
         }
         for destination in self.destinations.sweep(DestinationMetrics::touched, now) {
+            self.gone.remove(&destination.id);
             self.requests.forget_destination(&destination, Vec::new());
             self.durations.forget_destination(&destination, Vec::new());
             self.attempts.forget_destination(&destination, sets::attempts(&destination, false));

@@ -19,6 +19,7 @@ mod metrics;
 mod names;
 mod record;
 mod reload;
+mod report;
 mod rollout;
 mod route;
 mod scale;
@@ -26,14 +27,16 @@ mod shard;
 #[cfg(test)]
 mod tests;
 mod trial;
+mod wire;
 
-pub use destination::{DestinationMetrics, EndpointMetrics, Latency};
+pub use destination::{DestinationMetrics, EndpointMetrics};
 pub use flag::{Flag, Flags};
 pub use histogram::Distribution;
 pub use limit::{LABEL_SETS, OTHER};
-pub use metrics::{ActiveRoute, Metrics, NONE, VersionSummary};
+pub use metrics::{ActiveRoute, Metrics, NONE};
 pub use record::{AttemptResult, Finished, MirrorResult};
 pub use reload::{ReloadMetrics, ReloadResult, ReloadTrigger, SnapshotToken};
+pub use report::{Codes, RouteSummary, Tally, VersionSummary};
 pub use rollout::{EvidenceGauges, ROLLOUT_STATES, RolloutGauges, RolloutMetrics};
 pub use route::RouteMetrics;
 pub use scale::Buckets;

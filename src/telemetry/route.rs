@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::destination::DestinationMetrics;
-use super::histogram::{Classic, ClassicSum};
-use super::record::{Class, Finished, METHODS, method_index};
+use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
+use super::record::{CLIENT_WENT_AWAY, Class, Finished, METHODS, method_index};
 use super::scale::Scale;
 use super::shard::{Cell, Lazy, Shards, Worker};
 
@@ -23,11 +23,16 @@ pub struct RouteMetrics {
 struct Shard {
     requests: [[Lazy<[Cell; 100]>; Class::COUNT]; METHODS.len()],
     durations: [Lazy<Classic>; Class::COUNT],
+    latency: Exponential,
 }
 
 impl Default for Shard {
     fn default() -> Self {
-        Self { requests: std::array::from_fn(|_| Default::default()), durations: Default::default() }
+        Self {
+            requests: std::array::from_fn(|_| Default::default()),
+            durations: Default::default(),
+            latency: Exponential::default(),
+        }
     }
 }
 
@@ -64,7 +69,19 @@ impl RouteMetrics {
         let code = if class == Class::Other as usize { 0 } else { usize::from(request.status % 100) };
         codes[code].add(1);
         shard.durations[class].get_or_init(Classic::default).record(place);
-        self.destination.finished(worker, request, place);
+        if matches!(request.status, 100..500) && request.status != CLIENT_WENT_AWAY {
+            shard.latency.record(place);
+        }
+        self.destination.finished(worker, request);
+    }
+
+    /// How long whole requests took whose answer was 1xx–4xx and whose client stayed (quick failures cannot make a version look
+    /// fast), over all workers. Not for the request path.
+    #[must_use]
+    pub fn latency(&self) -> Distribution {
+        let mut sum = Distribution::default();
+        self.shards.iter().for_each(|shard| sum.add(&shard.latency));
+        sum
     }
 
     pub(super) fn touched(&self) -> bool {

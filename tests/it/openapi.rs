@@ -201,9 +201,12 @@ fn be_refused(document: &mut Document, server: SocketAddr) {
 /// The resources of a running proxy, with its own answers.
 fn ask_proxy(document: &mut Document, proxy: &Proxy, valid: &str) {
     let mut ask = |operation, status| assert_eq!(document.ask(proxy.admin, operation, "", ""), status);
-    for path in ["/", "/metrics", "/ready", "/live", "/config/status", "/config/dump", "/api/v1/rollouts"] {
+    for path in
+        ["/", "/metrics", "/ready", "/live", "/config/status", "/config/dump", "/api/v1/rollouts", "/api/v1/versions"]
+    {
         ask(("get", path), 200);
     }
+    ask(("post", "/api/v1/versions/reset"), 200);
     ask(("post", "/config/reload"), 200);
     proxy.save(&valid.replace("weight: 100", "weight: 70"));
     ask(("post", "/config/reload"), 422);
@@ -212,6 +215,10 @@ fn ask_proxy(document: &mut Document, proxy: &Proxy, valid: &str) {
     ask(("post", "/config/reload"), 422);
     proxy.save(&format!("# new\n{valid}"));
     ask(("post", "/config/reload"), 200);
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!(document.ask(proxy.admin, ("get", "/api/v1/versions"), "", ""), 200);
+    let bad = self::ask(proxy.admin, "get", "/api/v1/versions?since=yesterday", "");
+    document.judge(("get", "/api/v1/versions"), &bad);
 }
 
 #[test]
@@ -258,7 +265,7 @@ fn before_the_first_configuration_the_answers_are_as_documented_too() {
     let path = folder.path().to_owned();
     let proxy = Proxy::spawn(folder, serin().arg("run").arg(path).arg("--wait-for-config"));
     assert_eq!(document.ask(proxy.admin, ("get", "/ready"), "", ""), 503);
-    for path in ["/config/status", "/config/dump", "/api/v1/rollouts"] {
+    for path in ["/config/status", "/config/dump", "/api/v1/rollouts", "/api/v1/versions"] {
         assert_eq!(document.ask(proxy.admin, ("get", path), "", ""), 200);
     }
     assert_eq!(document.ask(proxy.admin, ("post", "/config/reload"), "", ""), 422);

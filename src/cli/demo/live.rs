@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::view::{Column, Event, View, percent};
-use super::window::Window;
+use super::view::{Column, Event, View};
+use crate::cli::view::text::percent;
+use crate::cli::view::window::Window;
 use crate::telemetry::{ActiveRoute, NONE, VersionSummary};
 
 /// Events that are remembered.
@@ -62,7 +63,7 @@ impl Live {
         let elapsed = look.at.duration_since(self.start);
         let changed = look.generation != self.generation;
         self.note(elapsed, &look, changed);
-        let (versions, routed): (Vec<_>, Vec<_>) = look.versions.into_iter().partition(|one| &*one.app != NONE);
+        let (versions, routed): (Vec<_>, Vec<_>) = look.versions.into_iter().partition(|one| one.app != NONE);
         if changed {
             // Requests that were routed before the change may still end: counting begins with the next look.
             self.window.restart();
@@ -125,13 +126,13 @@ impl Live {
             wanted: *wanted,
             got: done.requests,
             of,
-            failures: done.failures,
+            failures: done.errors,
             p50: done.latency.quantile(0.5),
             p99: done.latency.quantile(0.99),
             total: versions
                 .iter()
-                .find(|one| &*one.app == app && &*one.version == version)
-                .map_or(0, |one| one.requests),
+                .find(|one| &one.app == app && &one.version == version)
+                .map_or(0, |one| one.total.requests),
         });
         columns.collect()
     }
@@ -182,7 +183,8 @@ fn difference(before: &Shares, after: &Shares) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Buckets, Distribution, Metrics};
+    use crate::cli::view::testing::counted;
+    use crate::telemetry::{Buckets, Metrics};
 
     /// `(route, version, share)`.
     fn routes(of: &[(&str, &str, f64)]) -> Vec<ActiveRoute> {
@@ -193,18 +195,6 @@ mod tests {
             effective: *share,
         };
         of.iter().map(route).collect()
-    }
-
-    fn counted(version: &str, requests: u64) -> VersionSummary {
-        VersionSummary {
-            app: "shop".into(),
-            version: version.into(),
-            configured: true,
-            requests,
-            failures: requests / 10,
-            in_flight: 0,
-            latency: Distribution::default(),
-        }
     }
 
     struct Story {
@@ -223,7 +213,10 @@ mod tests {
             self.at += Duration::from_secs(1);
             self.live.look(Look {
                 at: self.at,
-                versions: vec![counted("v1", counts[0]), counted("v2", counts[1])],
+                versions: vec![
+                    counted("v1", counts[0], counts[0] / 10, 0),
+                    counted("v2", counts[1], counts[1] / 10, 0),
+                ],
                 routes: routes(&[("a/0", "v1", 1.0 - share), ("a/0", "v2", share)]),
                 generation,
                 problems: problems.iter().map(|problem| (*problem).to_owned()).collect(),

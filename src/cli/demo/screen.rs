@@ -1,11 +1,12 @@
 //! Where the view goes: redrawn in place on a terminal, a line a second into anything else.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::time::Duration;
 
 use rustix::termios::tcgetwinsize;
 
 use super::view::{Event, Line, Look, View};
+use crate::cli::view::terminal::{is_capable, put, wants_colours};
 
 /// Between two lines in a pipe.
 const LINE: Duration = Duration::from_secs(1);
@@ -31,10 +32,7 @@ pub(super) struct Screen {
 impl Screen {
     /// A terminal unless standard output is none, or one that can do nothing.
     pub(super) fn new() -> Self {
-        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        let terminal = io::stdout().is_terminal() && !dumb;
-        let colours = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        Self { terminal, colours, drawn: 0, next: LINE }
+        Self { terminal: is_capable(), colours: wants_colours(), drawn: 0, next: LINE }
     }
 
     /// Writes text that stays.
@@ -74,12 +72,6 @@ impl Screen {
             let _ = put(SHOW_CURSOR);
         }
     }
-}
-
-fn put(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
-    out.flush()
 }
 
 fn size() -> (usize, usize) {

@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 
-use super::background::{End, ended};
+use crate::cli::view::background::{End, ended};
 
 /// Requests a second on one connection, at most; an answer of the slower version takes less than a tenth of the time between.
 const PER_CONNECTION: u32 = 20;

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use unicode_width::UnicodeWidthChar;
-
-use super::window::expected;
+use crate::cli::view::text::{NOTHING, clipped, clock, duration, part, percent, plain, width_of, wrapped};
+use crate::cli::view::window::expected;
 
 /// Below so many requests a share is a matter of luck: it is said what luck allows.
 const SMALL: u64 = 500;
@@ -182,8 +181,6 @@ impl Line {
     }
 }
 
-const NOTHING: &str = "-";
-
 impl Column {
     fn wanted(&self) -> String {
         self.wanted.map_or_else(|| "by rule".to_owned(), |share| percent(share, 1))
@@ -246,66 +243,6 @@ fn range(draws: u64, chance: f64) -> String {
     let decimals = usize::from(draws >= SMALL);
     let of = |count: u64| 100.0 * count as f64 / draws as f64;
     if low == high { percent(chance, 1) } else { format!("{:.decimals$}–{:.decimals$} %", of(low), of(high)) }
-}
-
-fn part(part: u64, whole: u64) -> String {
-    if whole == 0 { NOTHING.to_owned() } else { format!("{:.1} %", 100.0 * part as f64 / whole as f64) }
-}
-
-/// A share (0–1) with at most so many decimals.
-pub(super) fn percent(share: f64, decimals: usize) -> String {
-    let text = format!("{:.decimals$}", share * 100.0);
-    let short = if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{short} %")
-}
-
-fn duration(duration: Option<Duration>) -> String {
-    match duration.map(|duration| duration.as_secs_f64()) {
-        None => NOTHING.to_owned(),
-        Some(seconds) if seconds < 0.1 => format!("{:.1} ms", seconds * 1e3),
-        Some(seconds) if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
-        Some(seconds) => format!("{seconds:.1} s"),
-    }
-}
-
-fn clock(elapsed: Duration) -> String {
-    format!("{}:{:02}", elapsed.as_secs() / 60, elapsed.as_secs() % 60)
-}
-
-/// Without control characters: text from files must not steer the terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-fn width_of(text: &str) -> usize {
-    text.chars().map(|c| c.width().unwrap_or(0)).sum()
-}
-
-/// As much of it as fits.
-fn clipped(text: &str, width: usize) -> String {
-    let mut room = width;
-    let fits = |c: &char| {
-        let left = room.checked_sub(c.width().unwrap_or(0));
-        room = left.unwrap_or(room);
-        left.is_some()
-    };
-    text.chars().take_while(fits).collect()
-}
-
-/// Broken between words; what does not fit even so is left to be clipped. Later lines are indented.
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    for word in text.split(' ') {
-        match lines.last_mut() {
-            Some(line) if width_of(line) + 1 + width_of(word) <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            Some(_) => lines.push(format!("  {word}")),
-            None => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }
 
 #[cfg(test)]
@@ -443,14 +380,6 @@ mod tests {
     fn text_cannot_steer_the_terminal() {
         let event = Event { at: Duration::ZERO, text: "a\u{1b}[2Jb\n".to_owned() };
         assert_eq!(event.line(), "0:00  a\u{fffd}[2Jb\u{fffd}");
-    }
-
-    #[test]
-    fn percentages_and_durations() {
-        let all = [0.9, 1.0, 0.0, 1.0 / 3.0, 0.1].map(|share| percent(share, 1));
-        assert_eq!(all, ["90 %", "100 %", "0 %", "33.3 %", "10 %"]);
-        let durations = [400, 99_940, 250_000, 1_250_000].map(|us| duration(Some(Duration::from_micros(us))));
-        assert_eq!(durations, ["0.4 ms", "99.9 ms", "250 ms", "1.2 s"]);
     }
 
     proptest! {

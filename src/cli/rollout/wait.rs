@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::ask::{self, Failure, Releases};
 use super::show;
 use crate::app::ReleaseStatus;
+use crate::cli::view::text::plain;
 use crate::rollout::State;
 
 /// How often to look, and how long to do without an answer once there was one: a proxy that is started again goes on with its
@@ -87,7 +88,7 @@ impl Story {
             None
         };
         self.read = Some(events.last().map_or(0, |event| event.sequence));
-        news.iter().map(|event| show::clean(&event.sentence)).collect()
+        news.iter().map(|event| plain(&event.sentence)).collect()
     }
 }
 

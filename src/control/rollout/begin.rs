@@ -10,7 +10,7 @@ use super::state_file::{Kept, StateDir, Unusable};
 use super::threshold::{Baseline, freeze};
 use super::{Latency, Order};
 use crate::rollout::{Plan, Refused, Rollout, State, Transition, Verb};
-use crate::telemetry::{DestinationMetrics, Distribution, Latency as Of};
+use crate::telemetry::{DestinationMetrics, Distribution};
 
 /// How long the answers of each stable version took lately.
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ impl Baselines {
     /// Takes note of what a stable version does, if it is time to.
     pub(super) fn look(&mut self, name: &str, now: Instant, stable: &DestinationMetrics) {
         let (baseline, all) = self.0.entry(name.to_owned()).or_default();
-        *all = stable.latency(Of::Upstream);
+        *all = stable.upstream_latency();
         if baseline.is_due(now) {
             baseline.look(now, all.clone());
         }

@@ -67,13 +67,13 @@ pub(super) fn freeze(latency: Latency, recent: &Distribution, edges: &[Duration]
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::{Buckets, Latency as Of, Metrics, Worker};
+    use crate::telemetry::{Buckets, Metrics, Worker};
 
     fn distribution(answers: u32, each: Duration) -> Distribution {
         let metrics = Metrics::new(1, Buckets::Fine);
         let version = metrics.destination("a", "v1");
         (0..answers).for_each(|_| version.upstream_duration(Worker(0), each));
-        version.latency(Of::Upstream)
+        version.upstream_latency()
     }
 
     fn edges() -> Vec<Duration> {

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use serde_json::{Value, json};
-use serin::admin::{AdminState, Readiness, Reloaded, serve};
+use serde_json::json;
+use serin::admin::{AdminState, Board, Readiness, Reloaded, serve};
 use serin::control::rollout::{CommandError, Desk, Status};
 use serin::rollout::{Phase, Refused, State, Verb};
 use tokio::sync::oneshot;
@@ -117,7 +117,8 @@ impl FakeAdmin {
             metrics: Box::new(String::new),
             hosts: Vec::new(),
             readiness: Box::new(|| Readiness::Draining),
-            status: Box::new(|| Value::Null),
+            versions: Board::new(Box::new(Vec::new)),
+            status: Box::new(|| json!({ "generation": 1, "on_disk": { "state": "active" } })),
             dump: Box::new(|| panic!("on purpose")),
             reload: Box::new(|| Reloaded::InForce { generation: 1, changed: false }),
             releases: desk,

@@ -1,10 +1,10 @@
 //! What a person reads of a release.
 
-use super::*;
+use std::time::Duration;
 
-fn held() -> ReleaseStatus {
-    serde_json::from_str(include_str!("../../../../tests/fixtures/rollouts/held.json")).unwrap()
-}
+use super::*;
+use crate::cli::release_view::testing::held;
+use crate::rollout::{Interval, Phase};
 
 #[test]
 fn a_block_says_everything_about_a_release() {

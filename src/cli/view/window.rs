@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::telemetry::{Distribution, VersionSummary};
+use crate::telemetry::{Tally, VersionSummary};
 
 /// How long a request is remembered.
-pub(super) const LENGTH: Duration = Duration::from_secs(10);
+const LENGTH: Duration = Duration::from_secs(10);
 
 /// One look at all counters.
 #[derive(Clone, Debug)]
@@ -19,22 +19,11 @@ struct Look {
 
 /// The looks of the last ten seconds.
 #[derive(Debug, Default)]
-pub(super) struct Window(VecDeque<Look>);
-
-/// What one version did within the window.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Done {
-    /// Finished requests.
-    pub requests: u64,
-    /// Those of them answered 500–599.
-    pub failures: u64,
-    /// How long those took that were answered otherwise.
-    pub latency: Distribution,
-}
+pub(in crate::cli) struct Window(VecDeque<Look>);
 
 impl Window {
     /// One more look; what is older than the window is forgotten.
-    pub(super) fn look(&mut self, at: Instant, versions: Vec<VersionSummary>) {
+    pub(in crate::cli) fn look(&mut self, at: Instant, versions: Vec<VersionSummary>) {
         self.0.push_back(Look { at, versions });
         while self.0.get(1).is_some_and(|second| at.duration_since(second.at) >= LENGTH) {
             self.0.pop_front();
@@ -42,12 +31,12 @@ impl Window {
     }
 
     /// Forgets everything: the window begins with the next look.
-    pub(super) fn restart(&mut self) {
+    pub(in crate::cli) fn restart(&mut self) {
         self.0.clear();
     }
 
     /// The time between its first and its last look.
-    pub(super) fn length(&self) -> Duration {
+    pub(in crate::cli) fn length(&self) -> Duration {
         match (self.0.front(), self.0.back()) {
             (Some(first), Some(last)) => last.at.duration_since(first.at),
             _ => Duration::ZERO,
@@ -55,26 +44,46 @@ impl Window {
     }
 
     /// What a version did between them.
-    pub(super) fn done(&self, app: &str, version: &str) -> Done {
-        let of = |look: Option<&Look>| {
-            let mut versions = look?.versions.iter();
-            versions.find(|one| &*one.app == app && &*one.version == version).cloned()
+    pub(in crate::cli) fn done(&self, app: &str, version: &str) -> Tally {
+        self.between(|look| Some(&look.version(app, version)?.total))
+    }
+
+    /// What it did through one route.
+    pub(in crate::cli) fn through(&self, route: &str, app: &str, version: &str) -> Tally {
+        self.between(|look| {
+            let routes = &look.version(app, version)?.routes;
+            Some(&routes.iter().find(|one| one.route == route)?.done)
+        })
+    }
+
+    /// In what unusual ways its requests ended, with how often.
+    pub(in crate::cli) fn flags(&self, app: &str, version: &str) -> Vec<(String, u64)> {
+        let of = |look: Option<&Look>, flag: &str| {
+            look.and_then(|look| look.version(app, version)?.flags.get(flag).copied()).unwrap_or_default()
         };
-        let Some(last) = of(self.0.back()) else { return Done::default() };
-        match of(self.0.front()) {
-            Some(first) => Done {
-                requests: last.requests.saturating_sub(first.requests),
-                failures: last.failures.saturating_sub(first.failures),
-                latency: last.latency.since(&first.latency),
-            },
-            None => Done { requests: last.requests, failures: last.failures, latency: last.latency },
+        let Some(last) = self.0.back().and_then(|look| look.version(app, version)) else { return Vec::new() };
+        let since = last.flags.iter().map(|(flag, now)| (flag.clone(), now.saturating_sub(of(self.0.front(), flag))));
+        since.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn between<'w>(&'w self, of: impl Fn(&'w Look) -> Option<&'w Tally>) -> Tally {
+        let Some(last) = self.0.back().and_then(&of) else { return Tally::default() };
+        match self.0.front().and_then(&of) {
+            Some(first) => last.since(first),
+            None => last.clone(),
         }
+    }
+}
+
+impl Look {
+    fn version(&self, app: &str, version: &str) -> Option<&VersionSummary> {
+        self.versions.iter().find(|one| one.app == app && one.version == version)
     }
 }
 
 /// How many of `draws` independent draws with this `chance` (0–1) hit in 95 % of all runs: the smallest number that at most
 /// 2.5 % of runs stay below, and the smallest that at most 2.5 % exceed.
-pub(super) fn expected(draws: u64, chance: f64) -> (u64, u64) {
+pub(in crate::cli) fn expected(draws: u64, chance: f64) -> (u64, u64) {
     if draws == 0 || chance <= 0.0 {
         return (0, 0);
     }
@@ -117,42 +126,34 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    fn counted(version: &str, requests: u64, failures: u64) -> VersionSummary {
-        VersionSummary {
-            app: "shop".into(),
-            version: version.into(),
-            configured: true,
-            requests,
-            failures,
-            in_flight: 0,
-            latency: Distribution::default(),
-        }
-    }
+    use crate::cli::view::testing::counted;
 
     #[test]
     fn only_what_happened_within_the_window_counts() {
         let (mut window, start) = (Window::default(), Instant::now());
         assert_eq!((window.length(), window.done("shop", "v1").requests), (Duration::ZERO, 0));
         for second in 0..30 {
-            window.look(start + Duration::from_secs(second), vec![counted("v1", second * 100, second)]);
+            window.look(start + Duration::from_secs(second), vec![counted("v1", second * 100, second, 0)]);
         }
         let done = window.done("shop", "v1");
-        assert_eq!((window.length(), done.requests, done.failures), (LENGTH, 1000, 10));
+        assert_eq!((window.length(), done.requests, done.errors), (LENGTH, 1000, 10));
+        assert_eq!(window.through("a/0", "shop", "v1"), done);
+        assert_eq!(window.through("a/1", "shop", "v1").requests, 0);
+        assert_eq!(window.flags("shop", "v1"), [("UT".to_owned(), 10)]);
         assert_eq!(window.done("shop", "v2").requests, 0);
         window.restart();
         assert_eq!(window.length(), Duration::ZERO);
-        window.look(start + Duration::from_secs(30), vec![counted("v1", 3000, 30)]);
+        window.look(start + Duration::from_secs(30), vec![counted("v1", 3000, 30, 0)]);
         assert_eq!(window.done("shop", "v1").requests, 0);
     }
 
     #[test]
     fn a_version_that_is_new_counts_from_nothing() {
         let (mut window, start) = (Window::default(), Instant::now());
-        window.look(start, vec![counted("v1", 5, 0)]);
-        window.look(start + Duration::from_secs(1), vec![counted("v1", 6, 0), counted("v2", 7, 1)]);
+        window.look(start, vec![counted("v1", 5, 0, 0)]);
+        window.look(start + Duration::from_secs(1), vec![counted("v1", 6, 0, 0), counted("v2", 7, 1, 0)]);
         let done = window.done("shop", "v2");
-        assert_eq!((done.requests, done.failures, window.done("shop", "v1").requests), (7, 1, 1));
+        assert_eq!((done.requests, done.errors, window.done("shop", "v1").requests), (7, 1, 1));
     }
 
     #[test]

@@ -8,17 +8,17 @@ use tokio::sync::watch;
 
 /// Something that runs until it is told to end.
 #[derive(Debug)]
-pub(super) struct Background {
+pub(in crate::cli) struct Background {
     end: watch::Sender<bool>,
     thread: JoinHandle<()>,
 }
 
 /// Told when it is time to end.
-pub(super) type End = watch::Receiver<bool>;
+pub(in crate::cli) type End = watch::Receiver<bool>;
 
 impl Background {
     /// Runs `work`, which ends soon after it is told to.
-    pub(super) fn start<F>(name: &str, work: impl FnOnce(End) -> F + Send + 'static) -> io::Result<Self>
+    pub(in crate::cli) fn start<F>(name: &str, work: impl FnOnce(End) -> F + Send + 'static) -> io::Result<Self>
     where
         F: Future<Output = ()>,
     {
@@ -29,7 +29,7 @@ impl Background {
     }
 
     /// Tells it to end, and waits until it has.
-    pub(super) fn end(self) {
+    pub(in crate::cli) fn end(self) {
         self.end.send_replace(true);
         // A panic in it was printed where it happened.
         let _ = self.thread.join();
@@ -37,7 +37,7 @@ impl Background {
 }
 
 /// Waits until it is time to end.
-pub(super) async fn ended(end: &mut End) {
+pub(in crate::cli) async fn ended(end: &mut End) {
     // An error means that nobody is left to tell: time to end as well.
     let _ = end.wait_for(|end| *end).await;
 }
