@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use ratatui::Frame;
 use ratatui::crossterm::event::KeyCode;
@@ -53,21 +52,13 @@ pub(super) struct Watch {
     printed: BTreeMap<String, u64>,
     /// Whether a poll has come that was not printed so far.
     fresh: bool,
-    /// How long after its end the screen stays; none: for ever.
-    stays: Option<Duration>,
-    ended: Option<Instant>,
 }
 
 impl Watch {
     /// Of this release, or of all.
     pub(super) fn new(name: Option<String>) -> Self {
         let (recent, printed) = (Recent::default(), BTreeMap::new());
-        Self { recent, shown: name.clone(), name, printed, fresh: false, stays: None, ended: None }
-    }
-
-    /// It is over so long after the release is.
-    pub(super) fn until_over(self, stays: Duration) -> Self {
-        Self { stays: Some(stays), ..self }
+        Self { recent, shown: name.clone(), name, printed, fresh: false }
     }
 
     /// The release on the screen, as it was last.
@@ -112,8 +103,6 @@ impl LiveView for Watch {
         if self.name.is_none() || self.shown.is_none() {
             self.choose(0);
         }
-        let over = self.release().is_some_and(|release| release.view.state.is_over());
-        self.ended = if over { self.ended.or_else(|| Some(Instant::now())) } else { None };
     }
 
     fn key(&mut self, key: KeyCode) {
@@ -162,8 +151,7 @@ impl LiveView for Watch {
     }
 
     fn is_over(&self) -> bool {
-        let stayed = self.ended.zip(self.stays);
-        stayed.is_some_and(|(ended, stays)| ended.elapsed() >= stays)
+        false
     }
 }
 

@@ -118,8 +118,11 @@ fn routes(of: &VersionSummary) -> impl Iterator<Item = (&str, &str)> {
     of.routes.iter().map(|route| (of.app.as_str(), route.route.as_str()))
 }
 
+/// Route, app and version, and the share of the route that the version is to get.
+type Share<'p> = (&'p str, &'p str, &'p str, Option<f64>);
+
 /// What decides who gets what.
-fn shares(picture: &Picture) -> (u64, Vec<(&str, &str, &str, Option<f64>)>) {
+fn shares(picture: &Picture) -> (u64, Vec<Share<'_>>) {
     let versions = picture.counted.versions.iter();
     let shares = versions.flat_map(|one| {
         one.routes.iter().map(|route| (one.app.as_str(), one.version.as_str(), route.route.as_str(), route.effective))

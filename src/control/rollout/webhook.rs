@@ -2,7 +2,7 @@
 //! it; what could not be said is logged and counted.
 //!
 //! Each URL has a queue and, while there is something in it, a task: what goes to one place arrives in the order in which it was
-//! told, and a place that does not answer delays no other. One try of one delivery is in [`delivery`], what is said in [`message`].
+//! told, and a place that does not answer delays no other. One try of one delivery is in [`delivery`], what is said in [`message()`].
 
 mod delivery;
 mod message;
@@ -66,7 +66,7 @@ impl Webhooks {
         Self { post, workers: Mutex::default(), runtime: Handle::current() }
     }
 
-    /// Tells a webhook what a release did; `body` is what [`message`] makes. Returns at once.
+    /// Tells a webhook what a release did; `body` is what [`message()`] makes. Returns at once.
     ///
     /// Does nothing if the webhook did not ask for this event. If too many deliveries wait for its URL, the oldest of them is
     /// dropped: where a release stands now matters more than where it was.
