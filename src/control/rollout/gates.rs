@@ -2,7 +2,7 @@
 //! of the driver; none blocks it.
 //!
 //! A gate only ever holds a release: [`GateState::Outside`] because the value is, [`GateState::Unreachable`] because there is
-//! none that counts. What an answer means is in [`answer`].
+//! none that counts. What an answer means is in `answer`.
 
 mod answer;
 #[cfg(test)]

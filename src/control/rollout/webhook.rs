@@ -2,7 +2,7 @@
 //! it; what could not be said is logged and counted.
 //!
 //! Each URL has a queue and, while there is something in it, a task: what goes to one place arrives in the order in which it was
-//! told, and a place that does not answer delays no other. One try of one delivery is in [`delivery`], what is said in [`message()`].
+//! told, and a place that does not answer delays no other. One try of one delivery is in `delivery`, what is said in [`message()`].
 
 mod delivery;
 mod message;
