@@ -1,6 +1,7 @@
 //! How a release comes to be, starts, changes with its file, and goes.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -12,23 +13,27 @@ use super::{Latency, Order};
 use crate::rollout::{Plan, Refused, Rollout, State, Transition, Verb};
 use crate::telemetry::{DestinationMetrics, Distribution};
 
-/// How long the answers of each stable version took lately.
+/// How long the answers of each stable version took lately, with where that is counted.
 #[derive(Debug, Default)]
-pub(super) struct Baselines(BTreeMap<String, (Baseline, Distribution)>);
+pub(super) struct Baselines(BTreeMap<String, (Baseline, Arc<DestinationMetrics>)>);
 
 impl Baselines {
-    /// Takes note of what a stable version does, if it is time to.
-    pub(super) fn look(&mut self, name: &str, now: Instant, stable: &DestinationMetrics) {
-        let (baseline, all) = self.0.entry(name.to_owned()).or_default();
-        *all = stable.upstream_latency();
-        if baseline.is_due(now) {
-            baseline.look(now, all.clone());
-        }
+    /// Whether it is time to look at a stable version again.
+    pub(super) fn is_due(&self, name: &str, now: Instant) -> bool {
+        self.0.get(name).is_none_or(|(baseline, _)| baseline.is_due(now))
+    }
+
+    /// Takes note of what a stable version does.
+    pub(super) fn look(&mut self, name: &str, now: Instant, stable: &Arc<DestinationMetrics>) {
+        let baseline = self.0.remove(name).map(|(baseline, _)| baseline);
+        let mut baseline = baseline.unwrap_or_default();
+        baseline.look(now, stable.upstream_latency());
+        self.0.insert(name.to_owned(), (baseline, Arc::clone(stable)));
     }
 
     /// What came of the last minutes.
     pub(super) fn recent(&self, name: &str) -> Distribution {
-        self.0.get(name).map_or_else(Distribution::default, |(baseline, all)| baseline.recent(all))
+        self.0.get(name).map_or_else(Distribution::default, |(baseline, all)| baseline.recent(&all.upstream_latency()))
     }
 }
 

@@ -201,15 +201,22 @@ impl Driver {
         let mut ready = Vec::new();
         for (name, release) in &self.releases {
             let order = &release.order;
+            let waits = order.start == Start::OnSubset
+                && release.rollout.state() == State::Idle
+                && release.rollout.history().is_empty();
+            // The rule is sought among all of the configuration: not at each turn.
+            let due = self.baselines.is_due(name, now);
+            if !waits && !due {
+                continue;
+            }
             let rule = &order.rule;
             let entries = snapshot.split(&rule.namespace, &rule.virtual_service, rule.number).unwrap_or_default();
             let target = |place: usize| entries.get(place).map(|entry| &entry.value.to);
-            if let Some(stable) = target(order.stable) {
+            if let Some(stable) = target(order.stable).filter(|_| due) {
                 self.baselines.look(name, now, stable.metrics.destination());
             }
-            let waits = order.start == Start::OnSubset && release.rollout.state() == State::Idle;
             let there = || target(order.canary).is_some_and(|to| !to.cluster.endpoints().endpoints().is_empty());
-            if waits && release.rollout.history().is_empty() && there() {
+            if waits && there() {
                 ready.push(name.clone());
             }
         }

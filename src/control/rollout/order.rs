@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use crate::config::release::Gate as GateOrder;
 use crate::rollout::Plan;
 
 /// One release as the configuration in force orders it.
@@ -63,23 +64,6 @@ pub enum Start {
     Manual,
     /// The first endpoint of the canary's subset.
     OnSubset,
-}
-
-/// A bound on what a Prometheus says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GateOrder {
-    /// Its name.
-    pub name: String,
-    /// The base URL of the Prometheus.
-    pub address: String,
-    /// PromQL, with the versions filled in.
-    pub query: String,
-    /// The value may not be below this.
-    pub min: Option<f64>,
-    /// The value may not be above this.
-    pub max: Option<f64>,
-    /// How often it is asked.
-    pub interval: Duration,
 }
 
 /// Somebody who is told of what a release does.

@@ -1,6 +1,6 @@
 //! From what a configuration says of releases to what this process runs.
 
-use super::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder};
+use super::{Latency, Order, RuleAddress, Start, WebhookOrder};
 use crate::config::load::Loaded;
 use crate::config::release::{self, LATENCY_EDGES, Release, releases};
 use crate::config::resource::canary;
@@ -21,7 +21,6 @@ fn order(release: Release) -> Order {
         release::Latency::Edge(edge) => Latency::Fixed(edge),
         release::Latency::Off => Latency::Off,
     };
-    let gates = release.analysis.gates.iter().map(gate).collect();
     let webhooks = release.webhooks.iter().map(webhook).collect();
     Order {
         plan: plan(&release, &name),
@@ -40,7 +39,7 @@ fn order(release: Release) -> Order {
             canary::Start::OnSubset => Start::OnSubset,
         },
         shield: release.shield,
-        gates,
+        gates: release.analysis.gates,
         webhooks,
     }
 }
@@ -86,11 +85,6 @@ fn plan(release: &Release, name: &str) -> Plan {
         },
         latency_edges: LATENCY_EDGES.to_vec(),
     }
-}
-
-fn gate(gate: &release::Gate) -> GateOrder {
-    let release::Gate { name, address, query, min, max, interval } = gate.clone();
-    GateOrder { name, address, query, min, max, interval }
 }
 
 fn webhook(hook: &release::Webhook) -> WebhookOrder {
