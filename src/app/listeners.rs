@@ -57,7 +57,8 @@ impl ListenerSet {
         let mut set = Self { workers, port_map, mesh: Vec::new(), state: Mutex::default() };
         for wanted in &listeners.mesh {
             let address = SocketAddr::new(wanted.ip(), set.local_port(wanted.port()));
-            let (local, sockets) = bind(address, set.workers.len()).map_err(|error| taken(address, &error))?;
+            let (local, sockets) =
+                bind(address, set.workers.len()).map_err(|error| taken(address, &error, "--listen"))?;
             let port = if wanted.port() == 0 { local.port() } else { wanted.port() };
             let listener = Arc::new(Listener::new(local, port, None));
             set.hand_over(&listener, sockets);
@@ -187,7 +188,7 @@ impl ListenerSet {
         };
         let sockets = sockets.map_err(|error| {
             let message = format!("cannot listen on {}: {}", bound.local, reason(&error));
-            Diagnostic::error(Kind::Value, place, message).help(remedy(&error))
+            Diagnostic::error(Kind::Value, place, message).help(remedy(&error, "--port-map"))
         })?;
         ready.opened.push((Arc::new(Listener::new(bound.local, bound.port, servers)), sockets));
         Ok(())
@@ -239,22 +240,23 @@ fn occupied(wanted: &Wanted, other: Bound) -> Diagnostic {
         .help("choose another port, with --listen or --port-map too")
 }
 
-/// Why an address of the command line cannot be had.
-pub(super) fn taken(address: SocketAddr, error: &io::Error) -> String {
-    format!("error: cannot listen on {address}: {}\n  = help: {}", reason(error), remedy(error))
+/// Why an address that this flag gave cannot be had.
+pub(super) fn taken(address: SocketAddr, error: &io::Error, flag: &str) -> String {
+    format!("error: cannot listen on {address}: {}\n  = help: {}", reason(error), remedy(error, flag))
 }
 
 fn reason(error: &io::Error) -> String {
     error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 
-fn remedy(error: &io::Error) -> &'static str {
+/// What to do about it; `flag` is the one with which another port can be chosen.
+fn remedy(error: &io::Error, flag: &str) -> String {
     match error.kind() {
-        io::ErrorKind::AddrInUse => "another process listens there; choose another port, with --port-map for instance",
+        io::ErrorKind::AddrInUse => format!("another process listens there; choose another port with {flag}"),
         io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need privileges; --port-map 80=8080 serves port 80 on 8080"
+            "ports below 1024 need privileges; --port-map 80=8080 serves port 80 on 8080".to_owned()
         }
-        _ => "choose an address of this host",
+        _ => "choose an address of this host".to_owned(),
     }
 }
 

@@ -67,7 +67,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     let resolver = start_resolver(&registry)?;
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
     let listeners = Arc::new(ListenerSet::new(listeners, senders)?);
-    let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error))?;
+    let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error, "--admin"))?;
     let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };

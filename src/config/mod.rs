@@ -1,6 +1,7 @@
 //! What the operator wrote: reading it, checking it, saying what is wrong with it. Pure, but for `load`, which reads files.
 //! Nothing here knows how a request is served.
 
+pub mod binding;
 pub mod credentials;
 mod decode;
 pub mod delegates;

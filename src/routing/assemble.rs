@@ -7,11 +7,12 @@ use http::StatusCode;
 
 use super::headers::HeaderOps;
 use super::host::HostIndex;
-use super::matching::{self, Matchers};
+use super::matching::Matchers;
 use super::policy::RetryPolicy;
 use super::redirect::Redirect;
 use super::rewrite::Matched;
 use super::table::{Action, Hosts, LeftOut, Route, Rule, VirtualHost};
+use crate::config::binding::{self, Obstacle};
 use crate::config::resource::virtual_service::HttpMatch;
 
 /// What rules are called that no VirtualService wrote: the redirect of a Gateway.
@@ -42,17 +43,6 @@ pub(super) struct Assembly<D> {
     virtual_hosts: Vec<VirtualHost<D>>,
 }
 
-/// Why a block can never match on a listener.
-#[derive(Debug)]
-pub(super) struct Obstacle {
-    /// The condition.
-    pub(super) condition: &'static str,
-    /// What it wants.
-    pub(super) wanted: String,
-    /// What there is, if anything is.
-    pub(super) actual: Option<String>,
-}
-
 impl<D> Default for Lines<D> {
     fn default() -> Self {
         Self { matchers: Matchers::default(), routes: Vec::new(), left_out: Vec::new(), last: None }
@@ -69,7 +59,7 @@ impl<D> Lines<D> {
     /// Adds a block of a rule; none is that of a rule without blocks. Says whether it matches everything, so that what its
     /// VirtualService has after it is dead.
     pub(super) fn push(&mut self, block: Option<&HttpMatch>, name: Arc<str>, rule: Arc<Rule<D>>) -> bool {
-        let catch_all = matching::is_catch_all(block);
+        let catch_all = binding::is_catch_all(block);
         if !catch_all {
             self.append(block, name, rule);
         } else if self.last.is_none() {

@@ -4,11 +4,10 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use foldhash::{HashMap, HashSet};
+use foldhash::HashMap;
 use http::header::HeaderValue;
 
-use super::assemble::{Assembly, Lines, Obstacle};
-use super::binding::{Bound, Way, claims};
+use super::assemble::{Assembly, Lines};
 use super::filters::Filters;
 use super::headers::{self, HeaderOps};
 use super::policy::RetryPolicy;
@@ -17,16 +16,16 @@ use super::rewrite::PathRewrite;
 use super::split::Split;
 use super::sticky::Sticky;
 use super::table::{Action, Origin, RouteTable, Rule, Target};
+use crate::config::binding::{Bound, Way, claims, obstacle};
 use crate::config::delegates::{Delegates, RuleInForce};
 use crate::config::gateways::{GatewayServer, gateways};
 use crate::config::names;
 use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRewrite, HttpRoute, HttpRouteDestination,
 };
-use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
+use crate::config::resource::{Metadata, Resources};
 use crate::config::settings::Settings;
 use crate::config::sticky::{ANNOTATION, StickyBy};
-use crate::config::traffic::seniority;
 
 /// What the table depends on besides the resources.
 #[derive(Clone, Debug)]
@@ -65,9 +64,7 @@ pub fn compile<D>(
     options: &Options,
     destination: &mut dyn FnMut(Wanted<'_>) -> D,
 ) -> RouteTable<D> {
-    let declared = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
-    let declared: HashSet<&str> = declared.map(|host| host.as_str()).collect();
-    let services: Vec<_> = in_order(resources).into_iter().map(|service| Bound::new(service, &declared)).collect();
+    let services = Bound::all(resources);
     let delegates = Delegates::new(resources);
     let gateways = gateways(resources);
     let mut ports = options.mesh_ports.clone();
@@ -87,14 +84,6 @@ pub fn compile<D>(
         listeners.push((port, assembly.finish(compiler.numbers)));
     }
     RouteTable::new(listeners)
-}
-
-/// VirtualServices with hosts, the most senior first. Never the order of the files.
-fn in_order(resources: &Resources) -> Vec<&Resource<VirtualService>> {
-    let mut services: Vec<_> =
-        resources.virtual_services.iter().filter(|service| !service.spec.hosts.is_empty()).collect();
-    services.sort_by(|left, right| seniority(&left.metadata).cmp(&seniority(&right.metadata)));
-    services
 }
 
 /// A rule in force, and what was made of it once a listener needed it.
@@ -243,28 +232,6 @@ fn label(in_force: &RuleInForce<'_>) -> Arc<str> {
     }
 }
 
-/// Why a block can never match on a listener of this port, for a VirtualService of a namespace that came to it by this way;
-/// none if it can. Serin has neither labels nor a namespace.
-fn obstacle(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> Option<Obstacle> {
-    if let Some(wanted) = block.port.filter(|wanted| wanted.value != 0 && wanted.value != i64::from(port)) {
-        let (wanted, actual) = (wanted.value.to_string(), Some(port.to_string()));
-        return Some(Obstacle { condition: "port", wanted, actual });
-    }
-    if !block.gateways.is_empty() {
-        // As in Istio: a block with gateways is not asked about its source.
-        let names: Vec<_> = block.gateways.iter().map(|name| name.as_str()).collect();
-        let (wanted, actual) = (names.join(", "), Some(way.to_string()));
-        let fits = names.iter().any(|name| way.is_called(name, namespace));
-        return (!fits).then_some(Obstacle { condition: "gateways", wanted, actual });
-    }
-    if let Some((name, value)) = block.source_labels.first() {
-        let wanted = format!("{}: {}", name.value, value.value);
-        return Some(Obstacle { condition: "sourceLabels", wanted, actual: None });
-    }
-    let source = block.source_namespace.as_ref().filter(|namespace| !namespace.is_empty());
-    source.map(|source| Obstacle { condition: "sourceNamespace", wanted: source.value.clone(), actual: None })
-}
-
 /// Istio's route name: `rule` or `rule.match`.
 fn route_name(written: &HttpRoute, block: Option<&HttpMatch>, label: &Arc<str>) -> Arc<str> {
     let rule = written.name.as_ref().map_or("", |name| name.as_str());
@@ -339,6 +306,7 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
+    use crate::config::resource::{Resource, VirtualService};
     use crate::config::place::Place;
     use crate::config::resource::gateway::{Server, ServerPort, ServerTls};
     use crate::config::resource::virtual_service::{Delegate, HttpDirectResponse, HttpRedirect};

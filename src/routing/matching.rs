@@ -203,20 +203,6 @@ impl Matchers {
     }
 }
 
-/// Whether a block matches every request by Istio's definition, so that no block after it is asked.
-pub(super) fn is_catch_all(block: Option<&HttpMatch>) -> bool {
-    let Some(block) = block else { return true };
-    let any_path = match block.uri.as_deref() {
-        None | Some(StringMatch::Present) => true,
-        Some(StringMatch::Prefix(text)) => text == "/",
-        Some(StringMatch::Regex(pattern)) => pattern.text == ".*",
-        Some(StringMatch::Exact(_)) => false,
-    };
-    let lists = [&block.headers, &block.without_headers, &block.query_params];
-    let fixed = [&block.method, &block.scheme, &block.authority];
-    any_path && lists.iter().all(|list| list.is_empty()) && fixed.iter().all(|condition| condition.is_none())
-}
-
 impl PathTest {
     fn matched(self) -> Matched {
         match self {
@@ -554,20 +540,5 @@ mod tests {
         ] {
             assert!(!matches(&block, &Request::get("/?a").header("x-a", "1")));
         }
-    }
-
-    #[test]
-    fn catch_alls_are_what_istio_calls_so() {
-        let catch_all = |block: &HttpMatch| is_catch_all(Some(block));
-        assert!(catch_all(&HttpMatch::default()));
-        assert!(catch_all(&on_uri(prefix("/"))));
-        assert!(catch_all(&on_uri(regex(".*"))));
-        assert!(!catch_all(&on_uri(exact("/"))));
-        assert!(!catch_all(&on_uri(prefix("/a"))));
-        assert!(!catch_all(&on_header("x-a", None)));
-        assert!(!catch_all(&on_query("a", exact("1"))));
-        assert!(!catch_all(&HttpMatch { method: Some(at(exact("GET"))), ..HttpMatch::default() }));
-        assert!(!catch_all(&on_header("x-a", Some(regex("(")))));
-        assert!(is_catch_all(None));
     }
 }

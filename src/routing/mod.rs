@@ -4,7 +4,6 @@
 //! Read [`table`] for what a request sees and [`compile`](mod@compile) for where it comes from.
 
 mod assemble;
-mod binding;
 pub mod compile;
 pub mod cors;
 pub mod explain;

@@ -3,7 +3,9 @@
 
 use std::fmt;
 
-use regex::bytes::{Captures, Regex, RegexBuilder};
+use regex::bytes::{Captures, Regex};
+
+use crate::config::re2;
 
 /// The part of a request's path that a match block matched, which is what a rewrite replaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,11 +54,9 @@ impl fmt::Display for Substitution {
 }
 
 impl PathRewrite {
-    /// A regular expression with its substitution; none if it is no regular expression.
+    /// A regular expression of RE2 with its substitution; none if it is no regular expression.
     pub(super) fn regex(pattern: &str, substitution: &str) -> Option<Self> {
-        // ASCII classes, as in RE2; a pattern that is not ASCII itself needs Unicode.
-        let build = |unicode| RegexBuilder::new(pattern).unicode(unicode).size_limit(2 << 20).build();
-        let regex = build(false).or_else(|_| build(true)).ok()?;
+        let regex = re2::search(pattern).ok()?;
         Some(Self::Regex(Box::new((regex, Substitution::new(substitution)))))
     }
 
@@ -201,5 +201,13 @@ mod tests {
         assert_eq!(substituted("é", "e", "/é/é").as_deref(), Some("/e/e"));
         assert_eq!(substituted(r"\xC3", "x", "/é"), None);
         assert!(PathRewrite::regex("(", "x").is_none());
+    }
+
+    #[test]
+    fn a_regex_is_one_of_re2() {
+        // `\C` is any byte there and unknown to the crate; `\d` is ASCII; `&&` within a class is two characters.
+        assert_eq!(substituted(r"^/a\Cb", "/x", "/a.b/c").as_deref(), Some("/x/c"));
+        assert_eq!(substituted(r"\d", "x", "/1٣").as_deref(), Some("/x٣"));
+        assert_eq!(substituted("[a&&b]", "x", "/a&").as_deref(), Some("/xx"));
     }
 }

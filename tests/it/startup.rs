@@ -50,7 +50,7 @@ fn a_port_that_is_taken_is_named_with_the_way_out() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let text = refused(&["config.yaml", "--listen", &address], folder.path());
-    assert!(text.contains(&address) && text.contains("choose another port"), "{text}");
+    assert!(text.contains(&address) && text.contains("choose another port with --listen"), "{text}");
 
     let output = serin()
         .args(["run", "config.yaml", "--listen", "127.0.0.1:0", "--admin", &address])
@@ -59,7 +59,7 @@ fn a_port_that_is_taken_is_named_with_the_way_out() {
     let output = output.unwrap();
     assert_eq!(output.status.code(), Some(2));
     let text = said(&output);
-    assert!(text.contains(&address) && text.contains("choose another port"), "{text}");
+    assert!(text.contains(&address) && text.contains("choose another port with --admin"), "{text}");
 }
 
 /// Not even a second proxy, whose sockets would share the port.

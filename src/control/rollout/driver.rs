@@ -68,6 +68,8 @@ pub(super) struct Driver {
     baselines: Baselines,
     bell: Arc<Notify>,
     webhooks: Webhooks,
+    /// When the picture of the releases was made last; none: something happened since.
+    shown_at: Option<Instant>,
     /// Who waits until what they asked for is in force and kept.
     answers: Vec<(String, SyncSender<Result<Status, CommandError>>)>,
 }
@@ -79,7 +81,7 @@ impl Driver {
         let keeper = Keeper::new(means.folder.clone(), saved);
         let (releases, baselines, bell, answers) = (BTreeMap::new(), Baselines::default(), Arc::default(), Vec::new());
         let webhooks = Webhooks::start();
-        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, answers }
+        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, shown_at: None, answers }
     }
 
     /// Works until told to end.
@@ -140,6 +142,7 @@ impl Driver {
         // Series exist before the first request can count in them.
         self.means.metrics.activate(active_routes(&next));
         self.means.snapshots.publish(next);
+        self.shown_at = None;
         // Whoever asked may have gone away.
         let _ = done.send(());
     }
@@ -178,6 +181,7 @@ impl Driver {
         }
         release.rollout.block(trouble.clone());
         release.trouble = trouble;
+        self.shown_at = None;
     }
 
     /// Judges every release and puts in force what follows.
@@ -190,10 +194,19 @@ impl Driver {
         }
         moved.iter().for_each(|(name, moves)| self.tell(name, moves));
         self.settle(now);
+        self.show(now);
+        self.answer(now);
+    }
+
+    /// Makes the picture of the releases that people and Prometheus see: when something happened, and else each tick.
+    fn show(&mut self, now: Instant) {
+        if self.shown_at.is_some_and(|last| now.duration_since(last) < TICK) {
+            return;
+        }
+        self.shown_at = Some(now);
         let shown: Vec<Status> = self.releases.values_mut().map(|release| release.status(now)).collect();
         self.means.metrics.rollouts().set(shown.iter().map(Status::gauges).collect());
         *self.means.shown.lock().unwrap_or_else(PoisonError::into_inner) = shown;
-        self.answer(now);
     }
 
     fn start_by_themselves(&mut self, now: Instant) {
@@ -244,6 +257,7 @@ impl Driver {
             }
         }
         if overlaid {
+            self.shown_at = None;
             let next = self.means.snapshots.load().with_overlays(&self.overlays());
             let routes = active_routes(&next);
             self.means.snapshots.publish(next);
@@ -263,6 +277,7 @@ impl Driver {
     fn tell(&mut self, name: &str, moves: &[Transition]) {
         let Some(release) = self.releases.get(name) else { return };
         for step in moves {
+            self.shown_at = None;
             self.keeper.changed(name);
             match step.to {
                 State::RolledBack => tracing::warn!("release {name}: {}", step.sentence),

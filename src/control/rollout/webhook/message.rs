@@ -19,7 +19,7 @@ pub fn message(release: &str, plan: &Plan, transition: &Transition) -> Option<Va
         "release": release,
         "sentence": transition.sentence,
         "time": format!("{:.3}", Timestamp::now()),
-        "virtualService": plan.virtual_service,
+        "virtual_service": plan.virtual_service,
         "route": plan.route,
         "stable": plan.stable,
         "canary": plan.canary,
@@ -30,7 +30,7 @@ pub fn message(release: &str, plan: &Plan, transition: &Transition) -> Option<Va
         "from": transition.from,
         "to": transition.to,
         "reason": transition.reason.name(),
-        "weightBefore": transition.weight_before,
+        "weight_before": transition.weight_before,
         "weight": transition.weight,
         "numbers": numbers(&transition.numbers),
     }))
@@ -44,7 +44,7 @@ pub(super) fn event(body: &Value) -> &str {
 fn numbers(numbers: &Numbers) -> Value {
     json!({
         "weight": numbers.weight,
-        "lnLimit": numbers.ln_limit,
+        "ln_limit": numbers.ln_limit,
         "tests": numbers.tests.iter().map(test).collect::<Vec<_>>(),
         "stable": arm(&numbers.stable),
         "canary": arm(&numbers.canary),
@@ -54,19 +54,19 @@ fn numbers(numbers: &Numbers) -> Value {
 fn test(numbers: &TestNumbers) -> Value {
     json!({
         "test": numbers.test,
-        "lnRatio": numbers.ln_ratio,
-        "lnGuard": numbers.ln_guard,
-        "lnAcceptance": numbers.ln_acceptance,
+        "ln_ratio": numbers.ln_ratio,
+        "ln_guard": numbers.ln_guard,
+        "ln_acceptance": numbers.ln_acceptance,
         "p": numbers.p,
-        "stableBad": numbers.stable_bad,
-        "canaryBad": numbers.canary_bad,
-        "canaryRequests": numbers.canary_requests,
+        "stable_bad": numbers.stable_bad,
+        "canary_bad": numbers.canary_bad,
+        "canary_requests": numbers.canary_requests,
     })
 }
 
 fn arm(numbers: &ArmNumbers) -> Value {
     let p99 = numbers.p99.map(|interval| {
-        json!({ "above": interval.above.as_secs_f64(), "upTo": interval.up_to.as_ref().map(Duration::as_secs_f64) })
+        json!({ "above": interval.above.as_secs_f64(), "up_to": interval.up_to.as_ref().map(Duration::as_secs_f64) })
     });
     json!({
         "routed": numbers.routed,
@@ -160,7 +160,7 @@ mod tests {
             ..rolled_back()
         };
         let body = message("a", &plan(), &started).unwrap();
-        assert_eq!(body["weightBefore"], Value::Null);
+        assert_eq!(body["weight_before"], Value::Null);
         assert_eq!(body["to"], json!({ "name": "running", "step": 0, "phase": "warming" }));
         assert_eq!((event(&body), event(&json!({}))), ("started", ""));
     }

@@ -1,34 +1,37 @@
-//! Which VirtualServices answer for which host of a port: hosts as they are bound to the servers of Gateways. Istio's rules;
-//! what the rules of a VirtualService say is no concern of this file.
+//! Which VirtualServices answer for which host of a port, and which of their blocks can match there at all. Istio's rules;
+//! what a request is asked is no concern of this file.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use foldhash::{HashMap, HashSet};
 
-use crate::config::gateways::{GatewayServer, ServedHost, named};
-use crate::config::names;
-use crate::config::resource::{Resource, VirtualService};
+use super::gateways::{GatewayServer, ServedHost, named};
+use super::names;
+use super::resource::virtual_service::HttpMatch;
+use super::resource::{Resource, Resources, VirtualService};
+use super::traffic::seniority;
+use super::value::StringMatch;
 
 /// The gateway name that means "every listener without a Gateway".
 const MESH: &str = "mesh";
 
 /// A VirtualService with hosts, and where it is served.
 #[derive(Debug)]
-pub(super) struct Bound<'a> {
+pub struct Bound<'a> {
     /// As written.
-    pub(super) resource: &'a Resource<VirtualService>,
+    pub resource: &'a Resource<VirtualService>,
     /// Its hosts; a short name is also what Kubernetes makes of it, if a ServiceEntry declares that.
-    pub(super) hosts: Vec<Cow<'a, str>>,
+    pub hosts: Vec<Cow<'a, str>>,
     /// Whether it is served on the listeners of the mesh.
-    pub(super) mesh: bool,
+    pub mesh: bool,
     /// Namespace and name of each Gateway that it lists.
     gateways: Vec<(&'a str, &'a str)>,
 }
 
 /// By which way a VirtualService came to a listener.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Way<'g> {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Way<'g> {
     /// As one of the mesh.
     Mesh,
     /// Through the Gateway of this namespace and name.
@@ -37,18 +40,27 @@ pub(super) enum Way<'g> {
 
 /// One host of a port that Gateways serve.
 #[derive(Debug)]
-pub(super) struct Claim<'g> {
+pub struct Claim<'g> {
     /// The narrower of the host that a server has and that of a VirtualService.
-    pub(super) host: &'g str,
+    pub host: &'g str,
     /// The VirtualServices whose rules apply, by their number, in the order in which they do.
-    pub(super) services: Vec<(usize, Way<'g>)>,
+    pub services: Vec<(usize, Way<'g>)>,
     /// Whether every plain request is sent to `https`.
-    pub(super) https_redirect: bool,
+    pub https_redirect: bool,
 }
 
 impl<'a> Bound<'a> {
+    /// Every VirtualService with hosts, the most senior first. Never the order of the files.
+    pub fn all(resources: &'a Resources) -> Vec<Self> {
+        let declared = resources.service_entries.iter().flat_map(|entry| &entry.spec.hosts);
+        let declared: HashSet<&str> = declared.map(|host| host.as_str()).collect();
+        let mut services: Vec<_> = resources.with_hosts().collect();
+        services.sort_by(|left, right| seniority(&left.metadata).cmp(&seniority(&right.metadata)));
+        services.into_iter().map(|service| Self::new(service, &declared)).collect()
+    }
+
     /// `declared`: the hosts of all ServiceEntries.
-    pub(super) fn new(resource: &'a Resource<VirtualService>, declared: &HashSet<&str>) -> Self {
+    fn new(resource: &'a Resource<VirtualService>, declared: &HashSet<&str>) -> Self {
         let namespace = resource.metadata.namespace.as_str();
         let mut hosts = Vec::with_capacity(resource.spec.hosts.len());
         for host in &resource.spec.hosts {
@@ -76,7 +88,7 @@ impl fmt::Display for Way<'_> {
 
 impl Way<'_> {
     /// Whether this is what a VirtualService of a namespace means by a gateway name.
-    pub(super) fn is_called(self, written: &str, namespace: &str) -> bool {
+    pub fn is_called(self, written: &str, namespace: &str) -> bool {
         match self {
             Self::Mesh => written == MESH,
             Self::Gateway(own, name) => written != MESH && named(written, namespace) == (own, name),
@@ -84,8 +96,55 @@ impl Way<'_> {
     }
 }
 
+/// Why a block can never match on a listener.
+#[derive(Debug)]
+pub struct Obstacle {
+    /// The condition.
+    pub condition: &'static str,
+    /// What it wants.
+    pub wanted: String,
+    /// What there is, if anything is.
+    pub actual: Option<String>,
+}
+
+/// Why a block can never match on a listener of this port, for a VirtualService of a namespace that came to it by this way;
+/// none if it can. Serin has neither labels nor a namespace.
+pub fn obstacle(block: &HttpMatch, port: u16, way: Way<'_>, namespace: &str) -> Option<Obstacle> {
+    if let Some(wanted) = block.port.filter(|wanted| wanted.value != 0 && wanted.value != i64::from(port)) {
+        let (wanted, actual) = (wanted.value.to_string(), Some(port.to_string()));
+        return Some(Obstacle { condition: "port", wanted, actual });
+    }
+    if !block.gateways.is_empty() {
+        // As in Istio: a block with gateways is not asked about its source.
+        let names: Vec<_> = block.gateways.iter().map(|name| name.as_str()).collect();
+        let (wanted, actual) = (names.join(", "), Some(way.to_string()));
+        let fits = names.iter().any(|name| way.is_called(name, namespace));
+        return (!fits).then_some(Obstacle { condition: "gateways", wanted, actual });
+    }
+    if let Some((name, value)) = block.source_labels.first() {
+        let wanted = format!("{}: {}", name.value, value.value);
+        return Some(Obstacle { condition: "sourceLabels", wanted, actual: None });
+    }
+    let source = block.source_namespace.as_ref().filter(|namespace| !namespace.is_empty());
+    source.map(|source| Obstacle { condition: "sourceNamespace", wanted: source.value.clone(), actual: None })
+}
+
+/// Whether a block matches every request by Istio's definition, so that no block after it is asked.
+pub fn is_catch_all(block: Option<&HttpMatch>) -> bool {
+    let Some(block) = block else { return true };
+    let any_path = match block.uri.as_deref() {
+        None | Some(StringMatch::Present) => true,
+        Some(StringMatch::Prefix(text)) => text == "/",
+        Some(StringMatch::Regex(pattern)) => pattern.text == ".*",
+        Some(StringMatch::Exact(_)) => false,
+    };
+    let lists = [&block.headers, &block.without_headers, &block.query_params];
+    let fixed = [&block.method, &block.scheme, &block.authority];
+    any_path && lists.iter().all(|list| list.is_empty()) && fixed.iter().all(|condition| condition.is_none())
+}
+
 /// The hosts of a port, in no particular order. `servers` are all of the port, `services` in order of seniority.
-pub(super) fn claims<'g>(servers: &[&'g GatewayServer<'g>], services: &'g [Bound<'g>]) -> Vec<Claim<'g>> {
+pub fn claims<'g>(servers: &[&'g GatewayServer<'g>], services: &'g [Bound<'g>]) -> Vec<Claim<'g>> {
     let mut by_gateway: HashMap<(&str, &str), Vec<usize>> = HashMap::default();
     for (number, service) in services.iter().enumerate() {
         for gateway in &service.gateways {
@@ -180,11 +239,37 @@ impl<'g> Claims<'g> {
 mod tests {
     use super::*;
     use crate::config::gateways::Protocol;
-    use crate::routing::testing::{service, text};
+    use crate::config::place::{Place, Spanned};
+    use crate::config::resource::Metadata;
+    use crate::config::value::Pattern;
+
+    fn at<T>(value: T) -> Spanned<T> {
+        Spanned::new(value, Place::default())
+    }
+
+    fn text(value: &str) -> Spanned<String> {
+        at(value.to_owned())
+    }
+
+    #[test]
+    fn catch_alls_are_what_istio_calls_so() {
+        let catch_all = |block: &HttpMatch| is_catch_all(Some(block));
+        let on_uri = |uri: StringMatch| HttpMatch { uri: Some(at(uri)), ..HttpMatch::default() };
+        let regex = Pattern { text: ".*".to_owned(), regex: crate::config::re2::whole(".*") };
+        assert!(catch_all(&HttpMatch::default()) && is_catch_all(None));
+        assert!(catch_all(&on_uri(StringMatch::Prefix("/".to_owned()))));
+        assert!(catch_all(&on_uri(StringMatch::Regex(regex))));
+        assert!(!catch_all(&on_uri(StringMatch::Exact("/".to_owned()))));
+        assert!(!catch_all(&on_uri(StringMatch::Prefix("/a".to_owned()))));
+        assert!(!catch_all(&HttpMatch { headers: vec![(text("x-a"), None)], ..HttpMatch::default() }));
+        assert!(!catch_all(&HttpMatch { query_params: vec![(text("a"), None)], ..HttpMatch::default() }));
+        let method = Some(at(StringMatch::Exact("GET".to_owned())));
+        assert!(!catch_all(&HttpMatch { method, ..HttpMatch::default() }));
+    }
 
     fn server<'g>(gateway: &'g str, hosts: &[&'g str]) -> GatewayServer<'g> {
         GatewayServer {
-            place: Default::default(),
+            place: Place::default(),
             namespace: "infra",
             gateway,
             name: "http",
@@ -200,9 +285,10 @@ mod tests {
     }
 
     fn listing(name: &str, hosts: &[&str], gateways: &[&str]) -> Resource<VirtualService> {
-        let mut service = service(name, hosts, vec![]);
-        service.spec.gateways = Some(gateways.iter().map(|name| text(name)).collect());
-        service
+        let texts = |names: &[&str]| names.iter().map(|name| text(name)).collect();
+        let spec = VirtualService { hosts: texts(hosts), gateways: Some(texts(gateways)), ..VirtualService::default() };
+        let metadata = Metadata { name: text(name), namespace: text("default"), ..Metadata::default() };
+        Resource { metadata, spec, place: Place::default() }
     }
 
     /// `host: names of services`, with `!` for a redirect.
