@@ -161,3 +161,66 @@ impl<F: Fn() -> bool> LiveView for Release<F> {
         !self.healthy || self.ends && self.after >= AFTER
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::cli::release_view::testing::held;
+    use crate::cli::view::poll::Counted;
+
+    fn in_state(state: State) -> ReleaseStatus {
+        let mut release = held();
+        let mut last = release.view.events[1].clone();
+        (last.to, last.sentence) = (state, "rolled back it: evidence".to_owned());
+        release.view.events.push(last);
+        release.view.state = state;
+        release
+    }
+
+    fn picture(release: ReleaseStatus) -> Result<Picture, String> {
+        Ok(Picture { at: Instant::now(), counted: Counted::default(), releases: vec![release] })
+    }
+
+    #[test]
+    fn the_end_is_told_with_its_reports() {
+        let release = in_state(State::RolledBack);
+        let reports = [PathBuf::from("a.txt")];
+        let text = conclusion(&release, false, &reports);
+        assert_eq!(text, "the release is over: rolled back it: evidence\nits report: a.txt\n");
+        let text = conclusion(&release, true, &reports);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 4, "each move once: {text}");
+        assert!(lines[0].contains("advanced ") && lines[2].ends_with("rolled back it: evidence"), "{text}");
+        let text = conclusion(&held(), false, &[]);
+        assert_eq!(text, "shop/product-service was left at step 2 of 5 at 30 %, held, attempt 2: it has not ended\n");
+    }
+
+    #[test]
+    fn where_nobody_leaves_it_is_over_soon_after_the_release() {
+        for ends in [true, false] {
+            let mut view = Release::new(Watch::new(Some("shop/product-service".to_owned())), ends, || true);
+            view.take(picture(held()));
+            assert!(!view.is_over());
+            for _ in 0..AFTER {
+                assert!(!view.is_over());
+                view.take(picture(in_state(State::Promoted)));
+            }
+            assert_eq!(view.is_over(), ends);
+            view.take(picture(held()));
+            assert!(!view.is_over(), "it is tried again");
+        }
+    }
+
+    #[test]
+    fn a_proxy_that_is_not_well_ends_it() {
+        let well = Cell::new(true);
+        let mut view = Release::new(Watch::new(None), false, || well.get());
+        view.take(picture(held()));
+        assert!(!view.is_over());
+        well.set(false);
+        view.take(picture(held()));
+        assert!(view.is_over() && !view.healthy);
+    }
+}
