@@ -58,12 +58,12 @@ fn tries(tale: Tale, Places { proxy, admin, v2 }: Places, serin: &str) -> Vec<Tr
                 (format!("{serin} top --admin {admin}"), "every version"),
                 (format!("{serin} rollout pause --admin {admin}"), "`resume` goes on"),
             ],
-            v2_fails("20%", "makes v2 worse: it is rolled back"),
+            v2_fails("20%", "makes v2 worse"),
         ),
         Tale::Bad => (
             vec![
                 (format!("{serin} top --admin {admin}"), "every version"),
-                (format!("{serin} rollout retry --admin {admin}"), "after the rollback: once more"),
+                (format!("{serin} rollout retry --admin {admin}"), "tries v2 again"),
             ],
             v2_fails("0%", "mends v2"),
         ),
@@ -90,7 +90,7 @@ The configuration is in serin-demo/ (written just now).
 v2 fails one request in five; the release in canary.yaml begins in a moment.
 While this runs, try
   serin top --admin 127.0.0.1:15000                         every version
-  serin rollout retry --admin 127.0.0.1:15000               after the rollback: once more
+  serin rollout retry --admin 127.0.0.1:15000               tries v2 again
   curl -X POST 'http://127.0.0.1:8082/_echo?error_rate=0%'  mends v2
 Ctrl-C ends it.
 

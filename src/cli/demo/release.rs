@@ -1,6 +1,7 @@
 //! The demos of a release: begins it over the admin port, as `serin rollout start` does, shows it until it is left, and says how
 //! it went.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -52,13 +53,18 @@ pub(super) async fn play(
         begun = begin(admin) => begun.map_err(|message| format!("error: {message}"))?,
     };
     let (name, picture) = begun;
-    let keys = format!("q ends the demo; elsewhere: serin rollout pause --admin {admin}");
-    let watch = Watch::new(Some(name)).with_keys(keys);
+    let watch = Watch::new(Some(name)).with_keys(keys(running.admin));
     let mut view = Release::new(watch, !is_capable(), || running.look_after());
     view.take(Ok(picture));
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
     show(&mut view, admin, left, signals).await.map_err(|message| format!("error: {message}"))?;
     Ok(Told { healthy: view.healthy, release: view.watch.release().cloned() })
+}
+
+/// What ends it, and what shows more in another terminal; within 80 columns.
+fn keys(admin: SocketAddr) -> String {
+    let option = if admin.port() == super::ADMIN { String::new() } else { format!(" --admin {admin}") };
+    format!("q ends the demo; try serin top{option}")
 }
 
 /// Starts the release once requests are answered: its name, and how things stand then.
@@ -211,6 +217,13 @@ mod tests {
             view.take(picture(held()));
             assert!(!view.is_over(), "it is tried again");
         }
+    }
+
+    #[test]
+    fn an_unusual_admin_port_is_to_be_typed() {
+        assert_eq!(keys("127.0.0.1:15000".parse().unwrap()), "q ends the demo; try serin top");
+        let other = keys("127.0.0.1:54321".parse().unwrap());
+        assert_eq!(other, "q ends the demo; try serin top --admin 127.0.0.1:54321");
     }
 
     #[test]
