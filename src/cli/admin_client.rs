@@ -112,6 +112,14 @@ impl Admin {
         self.send(self.request(&Method::GET, path, None)?).await
     }
 
+    /// As [`post`](Self::post), without holding the thread up.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub(super) async fn tell(&self, path: &str) -> Result<Answer, String> {
+        self.send(self.request(&Method::POST, path, None)?).await
+    }
+
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
         let stream = timeout(CONNECT, TcpStream::connect(self.authority.as_str())).await;
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
@@ -170,6 +178,18 @@ impl Answer {
     }
 }
 
+/// A name as one segment of a path (RFC 3986): everything but unreserved characters escaped.
+pub(super) fn segment(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut path, byte| {
+        match byte {
+            b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
+            _ if byte.is_ascii_alphanumeric() => path.push(char::from(byte)),
+            _ => path.push_str(&format!("%{byte:02X}")),
+        }
+        path
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
@@ -189,6 +209,12 @@ mod tests {
         for text in ["", "15000", "localhost", ":15000", "https://localhost:1", "http://a:1/x", "user@a:1", "a b:1"] {
             assert!(text.parse::<Admin>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_is_one_segment() {
+        assert_eq!(segment("shop/product-service_1.2~"), "shop%2Fproduct-service_1.2~");
+        assert_eq!(segment("a b?c#d%ü"), "a%20b%3Fc%23d%25%C3%BC");
     }
 
     /// Answers one request with these bytes; gives back the request.

@@ -52,13 +52,20 @@ pub(super) struct Watch {
     printed: BTreeMap<String, u64>,
     /// Whether a poll has come that was not printed so far.
     fresh: bool,
+    /// What is said about keys while there is no other release.
+    keys: String,
 }
 
 impl Watch {
     /// Of this release, or of all.
     pub(super) fn new(name: Option<String>) -> Self {
         let (recent, printed) = (Recent::default(), BTreeMap::new());
-        Self { recent, shown: name.clone(), name, printed, fresh: false }
+        Self { recent, shown: name.clone(), name, printed, fresh: false, keys: "q quits".to_owned() }
+    }
+
+    /// As it is, with something else said about keys.
+    pub(super) fn with_keys(self, keys: String) -> Self {
+        Self { keys, ..self }
     }
 
     /// The release on the screen, as it was last.
@@ -91,7 +98,7 @@ impl Watch {
             canary: self.recent.version(release, &view.canary.version),
             generation: self.recent.picture().map_or(0, |picture| picture.counted.generation),
             notice,
-            keys: if self.releases().len() > 1 { "q quits, Tab: the next release" } else { "q quits" },
+            keys: if self.releases().len() > 1 { "q quits, Tab: the next release" } else { &self.keys },
         }
     }
 }

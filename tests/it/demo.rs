@@ -79,6 +79,7 @@ fn a_canary_is_at_work_and_the_end_is_clean() {
     assert!((v2 - wanted).abs() <= 5.0 * (wanted * 0.9).sqrt(), "five standard deviations: {last}");
     let ended = lines.last().unwrap();
     assert!(ended.contains(" 0 without an answer"), "{ended}");
+    assert!(!folder.path().join("serin-demo/releases").exists(), "nobody asked for a release");
     for name in ["vs", "dr", "se"] {
         assert!(folder.path().join(format!("serin-demo/product-service-{name}.yaml")).exists());
     }
@@ -126,6 +127,94 @@ fn two_at_a_time_keep_out_of_each_others_way() {
         let (lines, status) = demo.end();
         assert!(status.success() && lines.last().unwrap().contains(" 0 without an answer"), "{lines:?}");
     }
+}
+
+/// Whether the line shows that a version gets this share, and what it got of late.
+fn gets(line: &str, version: &str, share: &str) -> bool {
+    let wanted = format!("{version} wanted {share} %, got ");
+    line.contains(&wanted) && !line.contains(&format!("{wanted}-"))
+}
+
+/// The report that the demo names at its end.
+fn report(folder: &Path, said: &[String]) -> String {
+    let named = said.iter().find_map(|line| line.strip_prefix("its report: "));
+    let path = named.unwrap_or_else(|| panic!("no report in {said:#?}"));
+    fs::read_to_string(folder.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[test]
+fn a_version_that_fails_is_rolled_back_while_the_other_keeps_serving() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut demo = Demo::start(folder.path(), &["--bad", "--rps", "200"]);
+    demo.line(|line| line.ends_with("started product-service at 10 %"));
+    demo.line(|line| line.contains("step 1 of 4 at 10 %, ") && line.contains("evidence "));
+    let sentence = demo.line(|line| line.contains("rolled back product-service at 10 %: v2 took "));
+    let shown = demo.line(|line| line.contains("product-service rolled back | ") && gets(line, "v1", "100"));
+    assert!(number(&shown, "v1", "got") > 90.0 && shown.contains("v2 wanted 0 %"), "{shown}");
+    let rate = shown.split("%, ").nth(2).and_then(|rest| rest.split('/').next()).unwrap();
+    assert!(rate.parse::<f64>().unwrap_or_else(|_| panic!("no rate in {shown}")) > 0.0, "{shown}");
+    // Nobody ends it: its release is over.
+    let (lines, status) = demo.end();
+    assert!(status.success(), "{status}");
+    let (_, sentence) = sentence.split_once("  ").unwrap();
+    assert!(lines.contains(&format!("the release is over: {sentence}")), "{lines:#?}");
+    let report = report(folder.path(), &lines);
+    assert!(report.contains(sentence), "{report}");
+    assert!(lines.last().unwrap().contains(" 0 without an answer"), "{lines:#?}");
+}
+
+/// The release of a reader who has no minute: with 400 requests a second it has its evidence in a second.
+const QUICK: &str = "\
+apiVersion: serin.dev/v1alpha1
+kind: Canary
+metadata: { name: quick }
+spec:
+  virtualService: product-service-vs
+  stable: v1
+  canary: v2
+  steps: [50, 100]
+  analysis: { warmUp: 0s, minDuration: 1s, minRequests: 10, latency: { slowerThan: off } }
+";
+
+#[test]
+fn a_release_of_the_readers_own_goes_to_its_end_and_the_next_demo_begins_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let canary = folder.path().join("serin-demo/canary.yaml");
+    fs::create_dir(folder.path().join("serin-demo")).unwrap();
+    fs::write(&canary, QUICK).unwrap();
+    let mut demo = Demo::start(folder.path(), &["--rollout", "--rps", "400"]);
+    demo.line(|line| line.ends_with("started quick at 50 %"));
+    demo.line(|line| line.contains("advanced quick to 100 %: v2 failed 0 of "));
+    demo.line(|line| line.contains("quick step 2 of 2 at 100 %, "));
+    demo.line(|line| line.contains("promoted quick: "));
+    demo.line(|line| line.contains("quick promoted | ") && gets(line, "v2", "100"));
+    let (lines, status) = demo.end();
+    assert!(status.success(), "{status}");
+    assert!(lines.iter().any(|line| line.starts_with("the release is over: promoted quick: ")), "{lines:#?}");
+    assert!(report(folder.path(), &lines).contains("\npromoted after "), "{lines:#?}");
+    assert_eq!(fs::read_to_string(&canary).unwrap(), QUICK);
+
+    let mut again = Demo::start(folder.path(), &["--bad", "--rps", "40"]);
+    again.line(|line| line.ends_with("started quick at 50 %"));
+    again.line(|line| line.contains("quick step 1 of 2 at 50 %, "));
+    again.interrupt();
+    let (lines, status) = again.end();
+    assert!(status.success(), "{status}");
+    assert!(!lines.iter().any(|line| line.contains("promoted")), "{lines:#?}");
+}
+
+#[test]
+fn a_release_that_cannot_begin_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let canary = folder.path().join("serin-demo/canary.yaml");
+    let output = run(&["demo", "--rollout", "--for", "1s"], folder.path());
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("\nthe release did not begin\n"), "{output:?}");
+    fs::write(&canary, "# nothing\n").unwrap();
+    let output = run(&["demo", "--rollout"], folder.path());
+    let said = said(&output);
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("error: there is no release in serin-demo") && said.contains("help: --reset"), "{said}");
 }
 
 #[test]

@@ -1,10 +1,10 @@
-//! The folder of the demo: three files for the reader to edit. What is there stays as it was left, but for the ports of the
-//! built-in upstreams when another program has taken them.
+//! The folder of the demo: files for the reader to edit. What is there stays as it was left, but for the ports of the built-in
+//! upstreams when another program has taken them.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::cli::set_weight;
 use crate::config::load::{self, Loaded};
@@ -21,6 +21,11 @@ const FILES: [(&str, &str); 3] = [
 ];
 /// The file with the weights.
 pub(super) const WEIGHTS: &str = "product-service-vs.yaml";
+/// The file with the release, for the demos of one.
+pub(super) const CANARY: &str = "canary.yaml";
+const CANARY_TEXT: &str = include_str!("files/canary.yaml");
+/// Where the states and reports of releases are.
+const RELEASES: &str = "releases";
 
 /// What became of the files that were to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,26 +45,62 @@ pub(super) struct Upstream {
     pub listener: TcpListener,
 }
 
-/// Writes the files that are missing; with `reset` all of them.
+/// Writes the files that are missing, with that of the release if there is to be one; with `reset` all of them, and that of a
+/// release also if an earlier demo left it.
 ///
 /// # Errors
 /// What to tell the reader.
-pub(super) fn write(folder: &Path, reset: bool) -> Result<Written, String> {
-    let help = "run it where you may write; it makes the folder `serin-demo` there";
-    let failed =
-        |path: &Path, error: io::Error| format!("error: cannot write {}: {error}\n  = help: {help}", path.display());
-    fs::create_dir_all(folder).map_err(|error| failed(folder, error))?;
+pub(super) fn write(folder: &Path, reset: bool, release: bool) -> Result<Written, String> {
+    fs::create_dir_all(folder).map_err(|error| cannot_write(folder, &error))?;
     let mut written = Written::All;
-    for (name, text) in FILES {
+    let canary = (release || reset && folder.join(CANARY).exists()).then_some((CANARY, CANARY_TEXT));
+    for (name, text) in FILES.into_iter().chain(canary) {
         let path = folder.join(name);
         let made = OpenOptions::new().write(true).create(reset).truncate(reset).create_new(!reset).open(&path);
         match made.and_then(|mut file| file.write_all(text.as_bytes())) {
             Ok(()) => {}
             Err(error) if error.kind() == ErrorKind::AlreadyExists => written = Written::Kept,
-            Err(error) => return Err(failed(&path, error)),
+            Err(error) => return Err(cannot_write(&path, &error)),
         }
     }
     Ok(written)
+}
+
+/// A new folder for the state and the report of one release. Those of earlier demos stay, and no release goes on where another
+/// demo was left.
+///
+/// # Errors
+/// What to tell the reader.
+pub(super) fn new_state_dir(folder: &Path) -> Result<PathBuf, String> {
+    let releases = folder.join(RELEASES);
+    fs::create_dir_all(&releases).map_err(|error| cannot_write(&releases, &error))?;
+    let mut number = 1_u32;
+    loop {
+        let path = releases.join(number.to_string());
+        match fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
+            Err(error) => return Err(cannot_write(&path, &error)),
+        }
+    }
+}
+
+/// The reports in such a folder that are for people, in the order in which they were written.
+pub(super) fn reports(state_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(state_dir).into_iter().flatten();
+    let mut reports: Vec<_> = entries.flatten().map(|entry| entry.path()).filter(|path| is_report(path)).collect();
+    reports.sort();
+    reports
+}
+
+fn is_report(path: &Path) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str());
+    name.is_some_and(|name| name.contains(".report-") && name.ends_with(".txt"))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> String {
+    let help = "run it where you may write; it makes the folder `serin-demo` there";
+    format!("error: cannot write {}: {error}\n  = help: {help}", path.display())
 }
 
 /// Listens for every version that the folder expects on this host: on the port that the ServiceEntry names or, if that is
@@ -154,29 +195,59 @@ mod tests {
     #[test]
     fn what_was_edited_is_kept_until_it_is_reset() {
         let (_above, folder) = folder();
-        assert_eq!(write(&folder, false), Ok(Written::All));
+        assert_eq!(write(&folder, false, false), Ok(Written::All));
         let (weights, other) = (folder.join(WEIGHTS), folder.join("product-service-dr.yaml"));
         fs::write(&weights, "mine").unwrap();
         fs::remove_file(&other).unwrap();
-        assert_eq!(write(&folder, false), Ok(Written::Kept));
+        assert_eq!(write(&folder, false, false), Ok(Written::Kept));
         assert_eq!(fs::read_to_string(&weights).unwrap(), "mine");
         assert!(other.exists());
-        assert_eq!(write(&folder, true), Ok(Written::All));
+        assert_eq!(write(&folder, true, false), Ok(Written::All));
         assert_eq!(fs::read_to_string(&weights).unwrap(), FILES[0].1);
+    }
+
+    #[test]
+    fn the_file_of_a_release_is_written_for_its_demos_and_reset_once_it_is_there() {
+        let (_above, folder) = folder();
+        let canary = folder.join(CANARY);
+        write(&folder, true, false).unwrap();
+        assert!(!canary.exists(), "nobody asked for a release");
+        assert_eq!(write(&folder, false, true), Ok(Written::Kept), "the others were there");
+        assert_eq!(fs::read_to_string(&canary).unwrap(), CANARY_TEXT);
+        fs::write(&canary, "mine").unwrap();
+        write(&folder, false, true).unwrap();
+        assert_eq!(fs::read_to_string(&canary).unwrap(), "mine");
+        write(&folder, true, false).unwrap();
+        assert_eq!(fs::read_to_string(&canary).unwrap(), CANARY_TEXT, "an invalid one must not outlive --reset");
+    }
+
+    #[test]
+    fn each_release_has_a_folder_of_its_own_in_which_its_reports_are_found() {
+        let (_above, folder) = folder();
+        let (first, second) = (new_state_dir(&folder).unwrap(), new_state_dir(&folder).unwrap());
+        assert_ne!(first, second);
+        for name in ["a.json", "a.report-2.txt", "a.report-1.txt", "a.report-1.json", "a.report-1.txt.new"] {
+            fs::write(first.join(name), "").unwrap();
+        }
+        assert_eq!(reports(&first), [first.join("a.report-1.txt"), first.join("a.report-2.txt")]);
+        assert!(reports(&second).is_empty() && reports(&folder.join("none")).is_empty());
+        fs::remove_dir_all(&folder).unwrap();
+        fs::write(&folder, "in the way").unwrap();
+        assert!(new_state_dir(&folder).unwrap_err().contains("help: run it where"));
     }
 
     #[test]
     fn a_folder_that_cannot_be_is_said() {
         let (_above, folder) = folder();
         fs::write(&folder, "in the way").unwrap();
-        let said = write(&folder, false).unwrap_err();
+        let said = write(&folder, false, false).unwrap_err();
         assert!(said.starts_with("error: cannot write ") && said.contains("help: run it where"), "{said}");
     }
 
     #[test]
     fn ports_that_are_taken_give_way_to_free_ones_and_nothing_else_changes() {
         let (_above, folder) = folder();
-        write(&folder, false).unwrap();
+        write(&folder, false, false).unwrap();
         let entry = folder.join("product-service-se.yaml");
         let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = taken.local_addr().unwrap().port().to_string();
@@ -197,7 +268,7 @@ mod tests {
     #[test]
     fn a_version_elsewhere_needs_no_upstream() {
         let (_above, folder) = folder();
-        write(&folder, false).unwrap();
+        write(&folder, false, false).unwrap();
         let text = FILES[2].1.replacen("address: 127.0.0.1", "address: 10.0.0.1", 1).replace("8082", "0");
         fs::write(folder.join("product-service-se.yaml"), text.replace("http: 0", "http: 1")).unwrap();
         let upstreams = upstreams(&folder, &["v1", "v2"]).unwrap();
@@ -207,7 +278,7 @@ mod tests {
     #[test]
     fn an_invalid_folder_is_refused_with_its_line() {
         let (_above, folder) = folder();
-        write(&folder, false).unwrap();
+        write(&folder, false, false).unwrap();
         fs::write(folder.join(WEIGHTS), FILES[0].1.replace("weight: 90", "weight: 60")).unwrap();
         let said = upstreams(&folder, &["v1"]).unwrap_err();
         assert!(said.contains("product-service-vs.yaml:") && said.contains("--reset"), "{said}");

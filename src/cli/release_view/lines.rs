@@ -1,8 +1,8 @@
 //! The release in lines, for a pipe.
 
-use super::Scene;
 use super::evidence::strongest;
 use super::words::standing;
+use super::{Scene, decimal, share};
 use crate::cli::view::recent::Lately;
 use crate::cli::view::text::{NOTHING, clock, duration, part, percent, plain};
 use crate::rollout::{ArmView, Transition};
@@ -16,9 +16,10 @@ pub(in crate::cli) fn event(event: &Transition) -> String {
 pub(in crate::cli) fn line(scene: &Scene<'_>) -> String {
     let status = scene.release;
     let (view, canary) = (&status.view, status.effective_weight.min(100));
+    let flow = scene.flow();
     let versions = [
-        version(&view.stable, 100 - canary, status.stable_rate, scene.stable.as_ref()),
-        version(&view.canary, canary, status.canary_rate, scene.canary.as_ref()),
+        version(&view.stable, 100 - canary, (flow.got[0], flow.rates[0]), scene.stable.as_ref()),
+        version(&view.canary, canary, (flow.got[1], flow.rates[1]), scene.canary.as_ref()),
     ];
     let evidence = strongest(status).map_or_else(String::new, |(test, progress)| {
         format!(" | evidence {} ({test}) of what a rollback needs", percent(progress, 0))
@@ -34,8 +35,7 @@ pub(in crate::cli) fn line(scene: &Scene<'_>) -> String {
     ))
 }
 
-fn version(arm: &ArmView, weight: u32, rate: f64, lately: Option<&Lately>) -> String {
-    let got = arm.got.map_or_else(|| NOTHING.to_owned(), |got| format!("{:.1} %", got * 100.0));
+fn version(arm: &ArmView, weight: u32, (got, rate): (Option<f64>, Option<f64>), lately: Option<&Lately>) -> String {
     let (failed, p50, p99) = match lately {
         Some(Lately { done, .. }) => {
             (part(done.errors, done.requests), done.latency.quantile(0.5), done.latency.quantile(0.99))
@@ -43,5 +43,6 @@ fn version(arm: &ArmView, weight: u32, rate: f64, lately: Option<&Lately>) -> St
         None => (NOTHING.to_owned(), None, None),
     };
     let (wanted, p50, p99) = (percent(f64::from(weight) / 100.0, 0), duration(p50), duration(p99));
-    format!("{} wanted {wanted}, got {got}, {rate:.1}/s, 5xx {failed}, p50 {p50}, p99 {p99}", arm.version)
+    let (got, rate) = (share(got), decimal(rate));
+    format!("{} wanted {wanted}, got {got}, {rate}/s, 5xx {failed}, p50 {p50}, p99 {p99}", arm.version)
 }

@@ -20,7 +20,7 @@ pub(in crate::cli) use lines::{event, line};
 
 use super::view::recent::Lately;
 use super::view::terminal::Theme;
-use super::view::text::{clipped, clock, plain, width_of, wrapped};
+use super::view::text::{NOTHING, clipped, clock, plain, width_of, wrapped};
 use crate::app::ReleaseStatus;
 
 /// Columns for the names of rows.
@@ -43,6 +43,43 @@ pub(in crate::cli) struct Scene<'s> {
     pub notice: Option<String>,
     /// Keys that do something.
     pub keys: &'s str,
+}
+
+/// What comes to stable and to the canary.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Flow {
+    /// Requests a second, where that is known.
+    rates: [Option<f64>; 2],
+    /// Their shares, where there were any.
+    got: [Option<f64>; 2],
+    /// Whether the shares are those of the step; else they are of late.
+    of_step: bool,
+}
+
+impl Scene<'_> {
+    /// A release that is under way counts by itself; before and after, the proxy's counters tell.
+    fn flow(&self) -> Flow {
+        let status = self.release;
+        if status.view.state.is_active() {
+            let rates = [status.stable_rate, status.canary_rate].map(Some);
+            return Flow { rates, got: [status.view.stable.got, status.view.canary.got], of_step: true };
+        }
+        let lately = [self.stable.as_ref(), self.canary.as_ref()];
+        let requests = lately.map(|lately| lately.map(|lately| lately.done.requests as f64));
+        let all: f64 = requests.iter().flatten().sum();
+        let got = requests.map(|requests| requests.filter(|_| all > 0.0).map(|requests| requests / all));
+        Flow { rates: lately.map(|lately| lately?.rate()), got, of_step: false }
+    }
+}
+
+/// A number with one decimal, if there is one.
+fn decimal(number: Option<f64>) -> String {
+    number.map_or_else(|| NOTHING.to_owned(), |number| format!("{number:.1}"))
+}
+
+/// A share in percent with one decimal, if there is one.
+fn share(share: Option<f64>) -> String {
+    share.map_or_else(|| NOTHING.to_owned(), |share| format!("{:.1} %", share * 100.0))
 }
 
 /// Draws it on the whole terminal. A low one loses old events first.

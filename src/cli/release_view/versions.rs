@@ -5,7 +5,7 @@ use std::time::Duration;
 use ratatui::text::{Line, Span};
 
 use super::words::interval;
-use super::{NAMES, Scene};
+use super::{NAMES, Scene, decimal, share};
 use crate::cli::view::recent::Lately;
 use crate::cli::view::terminal::Theme;
 use crate::cli::view::text::{NOTHING, clipped, duration, part, percent, plain, width_of};
@@ -17,7 +17,8 @@ struct Side<'s> {
     role: &'static str,
     /// 0–100.
     weight: u32,
-    rate: f64,
+    rate: Option<f64>,
+    got: Option<f64>,
     lately: Option<&'s Lately>,
     judges_latency: bool,
 }
@@ -28,6 +29,7 @@ pub(super) fn table(scene: &Scene<'_>, width: usize, theme: Theme) -> Vec<Line<'
     let sides = sides(scene);
     let span = scene.canary.as_ref().or(scene.stable.as_ref()).map_or(0, |lately| lately.span.as_secs());
     let lately = |what: &str| if span == 0 { format!("{what}, lately") } else { format!("{what}, last {span} s") };
+    let got = if scene.flow().of_step { "share got, this step".to_owned() } else { lately("share got") };
     let row = |name: &str, value: &dyn Fn(&Side<'_>) -> String| {
         let mut line = vec![Span::styled(format!("{:NAMES$}", clipped(name, NAMES)), theme.faint())];
         line.extend(sides.iter().map(|side| {
@@ -50,8 +52,8 @@ pub(super) fn table(scene: &Scene<'_>, width: usize, theme: Theme) -> Vec<Line<'
     vec![
         heads,
         row("share wanted", &|side| percent(f64::from(side.weight) / 100.0, 0)),
-        row("share got, this step", &|side| side.arm.got.map_or_else(|| NOTHING.to_owned(), one_decimal)),
-        row("requests/s", &|side| format!("{:.1}", side.rate)),
+        row(&got, &|side| share(side.got)),
+        row("requests/s", &|side| decimal(side.rate)),
         failed,
         row(&lately("p50"), &|side| duration(side.quantile(0.5))),
         row(&lately("p99"), &|side| duration(side.quantile(0.99))),
@@ -62,7 +64,7 @@ pub(super) fn table(scene: &Scene<'_>, width: usize, theme: Theme) -> Vec<Line<'
 
 /// Stable, then the canary.
 fn sides<'s>(scene: &'s Scene<'_>) -> [Side<'s>; 2] {
-    let status = scene.release;
+    let (status, flow) = (scene.release, scene.flow());
     let canary = status.effective_weight.min(100);
     let judges_latency = status.view.tests.iter().any(|test| test.test == Test::Slow);
     [
@@ -70,7 +72,8 @@ fn sides<'s>(scene: &'s Scene<'_>) -> [Side<'s>; 2] {
             arm: &status.view.stable,
             role: "stable",
             weight: 100 - canary,
-            rate: status.stable_rate,
+            rate: flow.rates[0],
+            got: flow.got[0],
             lately: scene.stable.as_ref(),
             judges_latency,
         },
@@ -78,7 +81,8 @@ fn sides<'s>(scene: &'s Scene<'_>) -> [Side<'s>; 2] {
             arm: &status.view.canary,
             role: "canary",
             weight: canary,
-            rate: status.canary_rate,
+            rate: flow.rates[1],
+            got: flow.got[1],
             lately: scene.canary.as_ref(),
             judges_latency,
         },
@@ -96,8 +100,4 @@ impl Side<'_> {
         let slow = if self.judges_latency { format!(", {} slow", numbers.slow) } else { String::new() };
         format!("{} failed{slow} of {}", numbers.errors, numbers.finished)
     }
-}
-
-fn one_decimal(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
 }

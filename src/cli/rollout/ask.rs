@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::app::ReleaseStatus;
-use crate::cli::admin_client::{Admin, Answer};
+use crate::cli::admin_client::{Admin, Answer, segment};
 
 /// Why a command has no answer to show.
 #[derive(Debug, PartialEq)]
@@ -76,28 +76,5 @@ fn take(answer: Result<Answer, String>) -> Result<Value, Failure> {
             Err(Failure::Unable(answer.body["message"].as_str().unwrap_or_default().to_owned()))
         }
         _ => Err(Failure::Unable(answer.refusal())),
-    }
-}
-
-/// A name as one segment of a path (RFC 3986): everything but unreserved characters escaped.
-fn segment(name: &str) -> String {
-    name.bytes().fold(String::new(), |mut path, byte| {
-        match byte {
-            b'-' | b'.' | b'_' | b'~' => path.push(char::from(byte)),
-            _ if byte.is_ascii_alphanumeric() => path.push(char::from(byte)),
-            _ => path.push_str(&format!("%{byte:02X}")),
-        }
-        path
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_one_segment() {
-        assert_eq!(segment("shop/product-service_1.2~"), "shop%2Fproduct-service_1.2~");
-        assert_eq!(segment("a b?c#d%ü"), "a%20b%3Fc%23d%25%C3%BC");
     }
 }

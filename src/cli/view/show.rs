@@ -96,7 +96,8 @@ where
     watched.map_or_else(|message| fail(&message), |()| ExitCode::SUCCESS)
 }
 
-async fn until(end: Option<Instant>) {
+/// Waits for this moment, or for ever.
+pub(in crate::cli) async fn until(end: Option<Instant>) {
     match end {
         Some(end) => sleep_until(end).await,
         None => pending().await,
