@@ -35,6 +35,8 @@ pub(super) struct Asked {
     pub(super) plan: Plan,
     /// Whether it is open.
     pub(super) is_auto: bool,
+    /// Whether the version is drawn by key instead of by request.
+    pub(super) sticky: bool,
     /// What metrics and the access log call the stable version.
     pub(super) stable: String,
     /// The same of the canary.
@@ -50,11 +52,12 @@ impl Canary {
     /// With what status to exit; why has been told.
     pub(super) fn asked(&self, paths: &[PathBuf]) -> Result<Asked, ExitCode> {
         let order = |release: Release| {
-            let labels = (release.stable.version.clone(), release.canary.version.clone());
+            let labels = (release.sticky, release.stable.version.clone(), release.canary.version.clone());
             (release_order(release), labels)
         };
         let orders = self.reading.load(paths)?.releases.into_iter().map(order).collect();
-        let (order, (stable, canary)) = chosen(orders, self.name.as_deref()).map_err(|message| fail(&message))?;
+        let (order, (sticky, stable, canary)) =
+            chosen(orders, self.name.as_deref()).map_err(|message| fail(&message))?;
         let declared = f64::from(order.declared_percent()) / 100.0;
         let mut plan = order.plan;
         let wanted = match (self.slower_than, order.latency) {
@@ -70,12 +73,12 @@ impl Canary {
             })?);
         }
         let is_auto = wanted.is_none() && order.latency == LatencyOrder::Auto;
-        Ok(Asked { plan, is_auto, stable, canary, declared })
+        Ok(Asked { plan, is_auto, sticky, stable, canary, declared })
     }
 }
 
-/// A release, and what metrics call its versions.
-type Labelled = (ReleaseOrder, (String, String));
+/// A release, whether it is sticky, and what metrics call its versions.
+type Labelled = (ReleaseOrder, (bool, String, String));
 
 /// The only one, or the one of this name.
 fn chosen(orders: Vec<Labelled>, name: Option<&str>) -> Result<Labelled, String> {

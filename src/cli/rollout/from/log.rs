@@ -112,6 +112,9 @@ fn text(asked: &Asked, lines: &Lines, outcome: &Outcome) -> String {
     for (number, why) in &lines.named {
         let _ = writeln!(text, "  line {number}: {}", plain(why));
     }
+    if asked.sticky {
+        text.push_str("the route is sticky and the log has no keys: each failure counts here, where a release counts a key once a step\n");
+    }
     text.push('\n');
     for moved in &outcome.transitions {
         let _ = writeln!(text, "  {:>8}  {}", clock(moved.at), plain(&moved.sentence));

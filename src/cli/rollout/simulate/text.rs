@@ -93,7 +93,7 @@ fn took(spread: &Spread, canary: &str) -> String {
     let Spread { requests, seconds, canary_failures: failed } = spread;
     let time = |seconds: f64| words::duration(Duration::from_secs_f64(seconds));
     let line = |half: String, most: String, what: &str| format!("{:14}after {half} {what} (19 of 20: {most})\n", "");
-    line(grouped(requests.0), grouped(requests.1), "requests")
+    line(grouped(requests.0), grouped(requests.1), "judged requests")
         + &format!("{:20}{} (19 of 20: {})\n", "", time(seconds.0), time(seconds.1))
         + &format!("{:20}{} failed on {canary} (19 of 20: {})\n", "", grouped(failed.0), grouped(failed.1))
 }
