@@ -123,10 +123,11 @@ fn canary(name: &str) -> String {
 }
 
 impl Release {
-    fn start(v1: &Upstream, v2: &Upstream) -> Self {
-        let config = Config::default().version("v1", 100, &[v1.port]).version("v2", 0, &[v2.port]);
+    fn start(v1: u16, v2: u16, shield: bool) -> Self {
+        let config = Config::default().version("v1", 100, &[v1]).version("v2", 0, &[v2]).rule("retries: {attempts: 0}");
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("all.yaml"), config.yaml() + &canary("shop")).unwrap();
+        fs::write(folder.path().join("all.yaml"), config.yaml() + &canary("shop") + &format!("  shield: {shield}\n"))
+            .unwrap();
         let mut command = serin();
         command.arg("run").arg(folder.path().join("all.yaml"));
         command.arg("--state-dir").arg(folder.path().join("state"));
@@ -175,7 +176,7 @@ impl Release {
 fn a_logged_release_and_its_report_are_replayed() {
     let bad = Upstream::answering(|_| b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_vec());
     let v1 = Upstream::named("v1");
-    let release = Release::start(&v1, &bad);
+    let release = Release::start(v1.port, bad.port, false);
     let mut client = release.proxy.client();
     (0..20).for_each(|_| drop(client.get("/")));
     release.say("start");
@@ -188,18 +189,15 @@ fn a_logged_release_and_its_report_are_replayed() {
     let mut log = release.log(sent);
     let (config, file) = (release.path("all.yaml"), release.path("access.json"));
 
-    // The very decision that was made: on as many failures of the canary, and of the stable version.
+    // The decision that was made. A replay looks after each failure, the proxy perhaps after several: it may know more.
     let replayed = json(&["simulate", &config, "--from", &file], 0);
     let made = release.status()["events"].as_array().unwrap().last().unwrap().clone();
     let outcome = &replayed["outcome"];
     let last = outcome["transitions"].as_array().unwrap().last().unwrap();
     assert_eq!((&outcome["state"]["name"], &last["reason"]), (&"rolledBack".into(), &made["reason"]));
-    let evidence = |decision: &Value| {
-        let test = &decision["numbers"]["tests"][0];
-        (test["canary_bad"].clone(), test["stable_bad"].clone(), test["ln_ratio"].clone())
-    };
-    assert_eq!(evidence(last), evidence(&made), "{last:#}");
-    assert!(evidence(&made).0.as_u64() > Some(2), "{made:#}");
+    let bad = |decision: &Value, of: &str| decision["numbers"]["tests"][0][of].as_u64().unwrap();
+    assert!((3..=bad(&made, "canary_bad")).contains(&bad(last, "canary_bad")), "{last:#}\n{made:#}");
+    assert_eq!((bad(last, "stable_bad"), bad(&made, "stable_bad")), (0, 0));
     assert!(replayed["left_out"]["without_share"].as_u64() >= Some(20), "{replayed:#}");
     assert_eq!(replayed["shares"].as_array().unwrap().len(), 1);
 
@@ -244,10 +242,30 @@ fn reports_are_computed_again(report: &Path, config: &str) {
     assert!(text.contains("is no report that can be read here: missing field `steps`"), "{text}");
 }
 
+/// The log names the version that answered; what is judged is the one that was drawn.
+#[test]
+fn failures_that_a_shield_hides_are_replayed_as_the_canarys() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let v1 = Upstream::named("v1");
+    let release = Release::start(v1.port, dead, true);
+    release.say("start");
+    let mut client = release.proxy.client();
+    (0..300).for_each(|_| assert_eq!(client.get("/").head.get("x-version"), "v1"));
+    let log = release.log(300);
+    let shielded = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let shielded: Vec<Value> = shielded.filter(|line| !line["drawn"].is_null()).collect();
+    assert!(shielded.iter().all(|line| line["drawn"] == "v2" && line["version"] == "v1" && line["share"] == 0.1));
+    let replayed = json(&["simulate", &release.path("all.yaml"), "--from", &release.path("access.json")], 0);
+    let outcome = &replayed["outcome"];
+    assert_eq!((&outcome["state"]["name"], &replayed["left_out"]["others"]), (&"rolledBack".into(), &0.into()));
+    let failures = outcome["canary_failures"].as_u64().unwrap();
+    assert!((3..=shielded.len() as u64).contains(&failures), "{outcome:#}");
+}
+
 #[test]
 fn a_healthy_log_is_undecided_and_says_what_is_missing() {
     let (v1, v2) = (Upstream::named("v1"), Upstream::named("v2"));
-    let release = Release::start(&v1, &v2);
+    let release = Release::start(v1.port, v2.port, false);
     release.say("start");
     let mut client = release.proxy.client();
     (0..100).for_each(|_| drop(client.get("/")));

@@ -38,7 +38,7 @@ Example:
   serin rollout simulate config/rollout --rps 100 --v1-latency 40ms..240ms --v2-latency 60ms..400ms
   serin rollout simulate config/rollout --rps 3 --v1-errors 0.5% --v2-errors 0.5% --beside-fixed-rule 99%
   serin rollout simulate config/rollout --from access.json
-  serin rollout simulate --from state/product-service.report-1.json
+  serin rollout simulate --from state/product-service.report-20261129T205809Z.json
 
 Exit status: 0 told, 1 the configuration is invalid or a report's decision does not follow from it, 2 wrong usage.")]
 pub(super) struct Simulate {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Block, Found};
 use crate::cli::rollout::canary::grouped;
+use crate::cli::view::text::percent;
 use crate::rollout::simulate::{Behaviour, FixedRule, Latency, Spread, Summary};
 use crate::rollout::{Mode, words};
 
@@ -77,7 +78,7 @@ fn rows(block: &Block, found: &Found) -> String {
 fn summary(summary: &Summary, canary: &str, longest: Duration) -> String {
     let Summary { runs, rolled_back, rolled_back_between: (low, high), promoted, undecided, .. } = summary;
     let of = |number: u64| format!("{:>7} of {}", grouped(number), grouped(*runs));
-    let between = format!("{} to {}", words::percent(*low), words::percent(*high));
+    let between = format!("{} to {}", percent(*low, 2), percent(*high, 2));
     let mut text = format!("  rolled back {}  (95 % confidence: {between})\n", of(*rolled_back));
     text.extend(summary.rollback.as_ref().map(|spread| took(spread, canary)));
     let _ = writeln!(text, "  promoted    {}", of(*promoted));
