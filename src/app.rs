@@ -18,7 +18,9 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::{Buckets, access_log};
 
-pub use crate::control::rollout::Status as ReleaseStatus;
+pub use crate::control::rollout::{
+    Latency as LatencyOrder, Order as ReleaseOrder, Status as ReleaseStatus, order as release_order,
+};
 pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;

@@ -1,7 +1,12 @@
-//! `serin rollout`: how the releases of a running proxy stand, and the verbs that move them.
+//! `serin rollout`: how the releases of a running proxy stand, and the verbs that move them; what a release would do, without
+//! a proxy.
 
 mod ask;
+mod canary;
+mod from;
+mod plan;
 mod show;
+mod simulate;
 mod wait;
 
 use std::process::ExitCode;
@@ -14,7 +19,7 @@ use super::{fail, print, watch};
 use ask::{Failure, Releases};
 use wait::Pace;
 
-/// See and move the releases of a running proxy
+/// See and move the releases of a running proxy; foretell one without a proxy
 #[derive(Args, Debug)]
 #[command(after_help = "\
 NAME is that of the Canary, NAMESPACE/NAME outside the default namespace. It may be left out when there is only one.
@@ -53,6 +58,8 @@ enum Command {
     /// Try the same version again after a rollback or an abort, with fresh evidence
     #[command(after_help = "Example:\n  serin rollout retry product-service")]
     Retry(Release),
+    Plan(Box<plan::Plan>),
+    Simulate(Box<simulate::Simulate>),
 }
 
 /// Say how releases stand: step, weights, what they wait for, the evidence
@@ -124,6 +131,8 @@ impl Rollout {
             Command::Approve(release) => (release, release.say("approve")),
             Command::Abort(release) => (release, release.say("abort")),
             Command::Retry(release) => (release, release.say("retry")),
+            Command::Plan(plan) => return plan.run(),
+            Command::Simulate(simulate) => return simulate.run(),
         };
         match done {
             Ok(code) => code,

@@ -31,6 +31,32 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(total)
 }
 
+/// `5ms..80ms`, the shorter one first; one duration stands for both.
+pub fn parse_duration_range(text: &str) -> Result<(Duration, Duration), String> {
+    let (from, to) = text.split_once("..").unwrap_or((text, text));
+    let (from, to) = (parse_duration(from)?, parse_duration(to)?);
+    if from > to {
+        return Err("wanted the shorter duration first, such as 5ms..80ms".to_owned());
+    }
+    Ok((from, to))
+}
+
+/// `2%` or `0.5%`, as a share from 0 to 1. The sign may be left out.
+pub fn parse_percentage(text: &str) -> Result<f64, String> {
+    match text.strip_suffix('%').unwrap_or(text).parse::<f64>() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
+        _ => Err("wanted a percentage from 0% to 100%, such as 2%".to_owned()),
+    }
+}
+
+/// Requests a second: above 0, at most a million.
+pub fn parse_rps(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rps) if rps > 0.0 && rps <= 1e6 => Ok(rps),
+        _ => Err("wanted requests a second, above 0 and at most 1000000, such as 100 or 0.5".to_owned()),
+    }
+}
+
 /// `64KiB`, `1MiB`, `4096`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
     let wanted = || "wanted a size such as 4096, 64KiB or 1MiB".to_owned();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::load::Source;
 use super::resource::canary::{Event, Mode, OnFileChange, OnInconclusive, Start};
 use super::resource::{Canary, Resource, Resources};
+use super::sticky::ANNOTATION;
 use super::traffic::Traffic;
 
 pub use terms::LATENCY_EDGES;
@@ -28,6 +29,8 @@ pub struct Release {
     pub route: Route,
     /// The weights of the rule in the file, in the order of its destinations; 0 where there is none.
     pub declared: Vec<u64>,
+    /// Whether its VirtualService draws by key instead of by request.
+    pub sticky: bool,
     /// The version that serves now.
     pub stable: Version,
     /// The version that is to take over.
@@ -182,6 +185,7 @@ fn release(
         steps: terms::steps(spec)?,
         route: found.route(),
         declared: found.weights(),
+        sticky: found.owner.metadata.annotation(ANNOTATION).is_some(),
         stable,
         canary,
         analysis,

@@ -74,6 +74,10 @@ impl Record {
     pub(super) fn shielded(&mut self, metrics: &Arc<RouteMetrics>) {
         if let Some(failed) = &self.metrics {
             failed.destination().ended(self.worker.shard());
+            let drawn = Arc::clone(failed);
+            self.note(|line| {
+                line.drawn.get_or_insert_with(|| drawn.destination().version().into());
+            });
         }
         self.routed(metrics);
         self.flags = Flags::default();
@@ -115,6 +119,7 @@ impl Record {
         if let Some(part) = &mut self.part {
             part.take_back();
         }
+        self.note(|line| line.first_failed = line.first_failed.filter(|_| line.settled));
     }
 
     /// The attempt that ended stands.
@@ -122,6 +127,7 @@ impl Record {
         if let Some(part) = &mut self.part {
             part.tell(self.worker.shard());
         }
+        self.note(|line| line.settled = true);
     }
 
     /// The answer stops before its end, for the reason that the flag says.
@@ -132,6 +138,11 @@ impl Record {
         {
             part.broke_off(self.worker.shard());
         }
+        self.note(|line| {
+            // As the trial sees it: an answer that broke off by itself failed, if it is still the first attempt's.
+            let is_own = !matches!(flag, Flag::DC | Flag::DPE | Flag::SI);
+            line.first_failed = line.first_failed.map(|failed| failed || is_own);
+        });
         self.finish(Instant::now());
     }
 

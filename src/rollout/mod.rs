@@ -13,10 +13,15 @@ mod seconds;
 pub mod simulate;
 mod watermark;
 
+/// Numbers as sentences of a release have them.
+pub mod words {
+    pub use super::machine::words::{duration, interval, millis, odds, percent};
+}
+
 pub use input::{Arm, Bad, Count, Gate, GateState, Interval, Test, Totals};
 pub use machine::{
     ArmNumbers, ArmView, Numbers, Phase, Reason, Refused, Rollout, State, StepState, StepView, Tally, TestNumbers,
     TestView, Transition, Verb, View, Window,
 };
-pub use plan::{Analysis, InvalidPlan, Mode, OnFileChange, OnInconclusive, Plan, Step};
+pub use plan::{Analysis, InvalidPlan, Mode, OnFileChange, OnInconclusive, Plan, SLOW_MARGIN, Step, edge_from};
 pub use watermark::{LONGEST_WAIT, Watermark};

@@ -6,6 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::seconds;
 
+/// So much slower than the p99 of the stable version is slow, where nobody says a time.
+pub const SLOW_MARGIN: f64 = 1.2;
+
+/// The smallest of these edges that is at least so long; none: it lies beyond the last.
+#[must_use]
+pub fn edge_from(edges: &[Duration], wanted: Duration) -> Option<Duration> {
+    edges.iter().copied().find(|edge| *edge >= wanted)
+}
+
 /// The whole order of one release. It does not change while the release runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Plan {

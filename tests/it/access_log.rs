@@ -4,11 +4,11 @@ use std::fs;
 
 use serde_json::Value;
 
-use super::support::client::HOST;
+use super::support::client::{HOST, request};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::proxy::Proxy;
-use super::support::upstream::Upstream;
+use super::support::upstream::{Script, Upstream};
 
 #[test]
 fn each_request_is_a_line_with_what_became_of_it() {
@@ -47,6 +47,28 @@ fn each_request_is_a_line_with_what_became_of_it() {
     assert!(first["upstream_ms"].as_f64().unwrap() <= first["duration_ms"].as_f64().unwrap());
     assert_eq!((&lines[1]["status"], &lines[1]["flag"], &lines[1]["app"]), (&405.into(), &"DPE".into(), &Value::Null));
     assert_eq!(proxy.metric("serin_access_log_dropped_total", &[]), 0.0);
+}
+
+/// As a release judges it: the head was well, the answer was not.
+#[test]
+fn an_answer_that_broke_off_failed() {
+    let script = Script::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("access.json");
+    let proxy = Proxy::with(&Config::single(&[script.port]), &["--access-log", &format!("json={}", file.display())]);
+    let mut client = proxy.client();
+    client.send(request("GET", "/", b""));
+    let mut wire = script.accept();
+    wire.request().unwrap().unwrap();
+    wire.send("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\npart");
+    wire.close();
+    let mut line = Value::Null;
+    eventually("it is logged", || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        line = text.lines().next().map_or(Value::Null, |line| serde_json::from_str(line).unwrap());
+        !line.is_null()
+    });
+    assert_eq!((&line["status"], &line["first_failed"], &line["drawn"]), (&200.into(), &true.into(), &Value::Null));
 }
 
 #[test]

@@ -31,6 +31,7 @@ mod reload;
 mod retries;
 mod retry_budget;
 mod rollout_commands;
+mod rollout_offline;
 mod safe_retry;
 mod start;
 mod startup;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rand::{Rng, RngExt};
 
-use crate::cli::values::parse_duration;
+use crate::cli::values::{parse_duration_range, parse_percentage};
 
 /// How long answers take: each takes a time drawn evenly from `from` to `to`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,12 +24,7 @@ impl Latency {
 
     /// `5ms`, or `5ms..80ms`.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (from, to) = text.split_once("..").unwrap_or((text, text));
-        let latency = Self { from: parse_duration(from)?, to: parse_duration(to)? };
-        if latency.from > latency.to {
-            return Err("wanted the shorter duration first, such as 5ms..80ms".to_owned());
-        }
-        Ok(latency)
+        parse_duration_range(text).map(|(from, to)| Self { from, to })
     }
 
     fn draw(self, random: &mut impl Rng) -> Duration {
@@ -50,11 +45,7 @@ impl fmt::Display for Latency {
 
 /// `2%` or `0.5%`, as a share from 0 to 1. The sign may be left out, or be percent-encoded as in a query.
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
-    let number = text.strip_suffix("%25").or_else(|| text.strip_suffix('%')).unwrap_or(text);
-    match number.parse::<f64>() {
-        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent / 100.0),
-        _ => Err("wanted a percentage from 0% to 100%, such as 2%".to_owned()),
-    }
+    parse_percentage(text.strip_suffix("25").filter(|rest| rest.ends_with('%')).unwrap_or(text))
 }
 
 /// How an echo behaves. The default answers at once and never errs.

@@ -124,6 +124,7 @@ fn what_is_left_open_has_its_default() {
         let expected = Release {
             namespace: "default".into(),
             name: "r".into(),
+            sticky: false,
             steps: vec![step(10), step(100)],
             analysis: Analysis {
                 false_rollback_rate: 0.01,

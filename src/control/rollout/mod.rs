@@ -25,7 +25,7 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use serde::{Deserialize, Serialize};
 
 pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder};
-pub use orders::orders;
+pub use orders::{order, orders};
 
 use crate::rollout::{Refused, Verb, View};
 use crate::snapshot::{Snapshot, Snapshots};

@@ -11,7 +11,8 @@ pub fn orders(loaded: &Loaded) -> Vec<Order> {
     releases(&loaded.resources, &loaded.sources).into_iter().map(order).collect()
 }
 
-fn order(release: Release) -> Order {
+/// What this process runs for one release of a configuration.
+pub fn order(release: Release) -> Order {
     let name = match release.namespace.as_str() {
         "default" => release.name.clone(),
         other => format!("{other}/{}", release.name),

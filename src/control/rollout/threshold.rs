@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Latency;
+use crate::rollout::{SLOW_MARGIN, edge_from};
 use crate::telemetry::Distribution;
 
 /// How often the stable version is looked at.
@@ -14,8 +15,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOKS: usize = 6;
 /// A p99 needs this many answers.
 const ENOUGH: u64 = 299;
-/// So much slower than the p99 of the stable version is slow.
-const MARGIN: f64 = 1.2;
 
 /// How long the answers of the stable version took lately.
 #[derive(Debug, Default)]
@@ -55,13 +54,10 @@ pub(super) fn freeze(latency: Latency, recent: &Distribution, edges: &[Duration]
             let p99 = p99.ok_or_else(|| {
                 format!("the stable version has had {seen} answers lately, and its p99 needs {ENOUGH}")
             })?;
-            p99.mul_f64(MARGIN)
+            p99.mul_f64(SLOW_MARGIN)
         }
     };
-    match edges.iter().find(|edge| **edge >= wanted) {
-        Some(edge) => Ok(Some(*edge)),
-        None => Err(format!("{wanted:?} lies beyond the last bucket")),
-    }
+    edge_from(edges, wanted).map(Some).ok_or_else(|| format!("{wanted:?} lies beyond the last bucket"))
 }
 
 #[cfg(test)]

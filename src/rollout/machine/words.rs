@@ -9,7 +9,8 @@ use crate::rollout::input::{GateState, Interval, Test};
 use crate::rollout::plan::Mode;
 
 /// A percentage without needless digits: `10 %`, `0.5 %`.
-pub(in crate::rollout) fn percent(share: f64) -> String {
+#[must_use]
+pub fn percent(share: f64) -> String {
     let percent = share * 100.0;
     let digits = if percent >= 10.0 || (percent - percent.round()).abs() < 1e-9 { 0 } else { 2 };
     let text = format!("{percent:.digits$}");
@@ -18,7 +19,8 @@ pub(in crate::rollout) fn percent(share: f64) -> String {
 }
 
 /// A duration in one unit, or two: `7 s`, `4 min`, `1 h 5 min`.
-pub(in crate::rollout) fn duration(duration: Duration) -> String {
+#[must_use]
+pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64().ceil() as u64;
     match seconds {
         0..120 => format!("{seconds} s"),
@@ -28,7 +30,8 @@ pub(in crate::rollout) fn duration(duration: Duration) -> String {
 }
 
 /// Odds of evidence: `107:1`.
-pub(in crate::rollout) fn odds(ln_e: f64) -> String {
+#[must_use]
+pub fn odds(ln_e: f64) -> String {
     let digits = if ln_e < 1.0 { 2 } else { 0 };
     if ln_e < 1e6_f64.ln() {
         format!("{:.digits$}:1", ln_e.exp())
@@ -38,13 +41,15 @@ pub(in crate::rollout) fn odds(ln_e: f64) -> String {
 }
 
 /// Where a p99 lies: `(200, 400] ms`.
-pub(in crate::rollout) fn interval(interval: Interval) -> String {
+#[must_use]
+pub fn interval(interval: Interval) -> String {
     let above = millis(interval.above);
     interval.up_to.map_or_else(|| format!("above {above} ms"), |up_to| format!("({above}, {}] ms", millis(up_to)))
 }
 
 /// Milliseconds without needless digits.
-pub(in crate::rollout) fn millis(duration: Duration) -> String {
+#[must_use]
+pub fn millis(duration: Duration) -> String {
     let text = format!("{:.3}", duration.as_secs_f64() * 1e3);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }

@@ -34,8 +34,26 @@ pub struct Outcome {
     pub canary_requests: u64,
     /// Of these, the failed ones: what the release cost.
     pub canary_failures: u64,
+    /// What it would have waited for next; empty where it is over.
+    pub waits: String,
     /// Every move.
     pub transitions: Vec<Transition>,
+}
+
+impl Outcome {
+    /// Before the first request.
+    pub(super) fn nothing() -> Self {
+        Self {
+            state: State::Idle,
+            at: Duration::ZERO,
+            requests: 0,
+            counted: 0,
+            canary_requests: 0,
+            canary_failures: 0,
+            waits: String::new(),
+            transitions: Vec::new(),
+        }
+    }
 }
 
 /// Runs one release against made-up traffic. Approvals are given at once, and gates are inside their bounds.
@@ -121,15 +139,6 @@ impl Simulation {
         let gates = plan.analysis.gates.iter().map(inside).collect();
         let mut rollout = Rollout::new(plan)?;
         rollout.gates(gates);
-        let outcome = Outcome {
-            state: State::Idle,
-            at: Duration::ZERO,
-            requests: 0,
-            counted: 0,
-            canary_requests: 0,
-            canary_failures: 0,
-            transitions: Vec::new(),
-        };
         Ok(Self {
             rollout,
             watermark,
@@ -140,7 +149,7 @@ impl Simulation {
             to_come: BinaryHeap::new(),
             open: VecDeque::new(),
             first_open: 0,
-            outcome,
+            outcome: Outcome::nothing(),
         })
     }
 
@@ -261,6 +270,10 @@ impl Simulation {
         self.outcome.counted = windows.map(|window| window.stable.routed + window.canary.routed).sum();
         self.outcome.state = self.rollout.state();
         self.outcome.at = self.now;
+        if !self.is_over() {
+            let rate = self.outcome.canary_requests as f64 / self.now.as_secs_f64().max(1.0);
+            self.outcome.waits = self.rollout.waits(self.now, rate);
+        }
         self.outcome
     }
 }

@@ -35,6 +35,8 @@ pub struct Line {
     pub app: Box<str>,
     /// The metrics' label `version`.
     pub version: Box<str>,
+    /// The `version` that was drawn, where another one answered in its place (`shield`).
+    pub drawn: Option<Box<str>>,
     /// The metrics' label `route`.
     pub route: Box<str>,
     /// The endpoint that was tried last.
@@ -45,6 +47,8 @@ pub struct Line {
     pub share: Option<f64>,
     /// Whether the first attempt failed: what a release is judged by. None if there was none.
     pub first_failed: Option<bool>,
+    /// Whether that stands, or that attempt may still be made again for nothing. Not written.
+    pub settled: bool,
     /// Body bytes the client sent.
     pub bytes_in: u64,
     /// Body bytes the client was sent.
@@ -99,7 +103,7 @@ impl Line {
         out.extend_from_slice(text.as_bytes());
     }
 
-    fn fields(&self) -> [(&'static str, Value<'_>); 24] {
+    fn fields(&self) -> [(&'static str, Value<'_>); 25] {
         let time = self.time.and_then(|time| jiff::Timestamp::try_from(time).ok());
         let millis = |time: Duration| Value::Plain(format!("{:.3}", time.as_secs_f64() * 1000.0));
         [
@@ -115,6 +119,7 @@ impl Line {
             ("flag", if_any(&self.flags)),
             ("app", if_any(&self.app)),
             ("version", if_any(&self.version)),
+            ("drawn", known(self.drawn.as_deref())),
             ("route", if_any(&self.route)),
             ("endpoint", known(self.endpoint.as_deref())),
             ("attempts", Value::Plain(self.attempts.to_string())),
@@ -190,7 +195,7 @@ mod tests {
         assert_eq!((&json["duration_ms"], &json["status"], &json["share"]), (&1.234.into(), &503.into(), &0.1.into()));
         assert_eq!((json["path"].as_str(), json["flag"].as_str()), (Some("/x?a=\"1\"\u{7}\n"), Some("UF,URX")));
         assert!(json["endpoint"].is_null() && json["upstream_ms"].is_null());
-        assert_eq!(json.as_object().unwrap().len(), 24);
+        assert_eq!(json.as_object().unwrap().len(), 25);
     }
 
     #[test]
