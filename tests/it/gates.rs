@@ -128,14 +128,14 @@ fn without_its_prometheus_a_release_holds_and_goes_on_when_it_is_back() {
     eventually("nothing is missing but a yes", || phase() == "awaitingApproval");
 
     prometheus.stop();
-    let unreachable = "held: gate `memory` has no value (cannot connect: connection refused)";
-    eventually("it says that it cannot ask", || waits(&proxy) == unreachable);
+    let unreachable = "held: gate `memory` has no value (cannot connect: ";
+    eventually("it says that it cannot ask", || waits(&proxy).starts_with(unreachable));
     // The yes is remembered, and is no way past the gate.
     done(&proxy, &["approve"]);
     let elapsed = || status(&proxy)["elapsed"].as_f64().unwrap();
     let since = elapsed();
     eventually("the gate was due more than once", || elapsed() > since + 2.5);
-    assert_eq!((waits(&proxy).as_str(), weight(&proxy)), (unreachable, 10));
+    assert!(waits(&proxy).starts_with(unreachable) && weight(&proxy) == 10, "{:#}", status(&proxy));
     assert_eq!(status(&proxy)["gates"][0]["state"], "unreachable");
 
     prometheus.start(&[exporter.address]);

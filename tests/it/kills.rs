@@ -55,7 +55,8 @@ impl Mover {
             let mut answer = ask(&mut wire, "GET", "", "");
             while let Some(status) = answer {
                 let (verb, body, wanted) = next(&status);
-                *lock(&shared) = Seen { asked: Some(wanted), since: Instant::now(), ..*lock(&shared) };
+                let acknowledged = weight(&status);
+                *lock(&shared) = Seen { acknowledged, asked: Some(wanted), since: Instant::now() };
                 answer = ask(&mut wire, "POST", verb, &body);
                 if let Some(status) = &answer {
                     assert_eq!(weight(status), wanted, "{verb} {body}: {status:#}");
