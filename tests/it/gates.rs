@@ -86,7 +86,7 @@ fn outside_its_bound_a_gate_holds_and_inside_the_release_goes_on() {
     }
     let (exporter, mut prometheus) = (Exporter::start(700), Prometheus::new());
     // The other gate is on what Serin itself counts.
-    let served = "sum(http_requests_total{version=\"{{canary}}\", code_class=\"2xx\"})";
+    let served = "sum(http_requests_total{version=\"{{canary}}\", code=\"200\"})";
     let gates = [memory(prometheus.address), gate("served", prometheus.address, served, "min: 20")];
     let scene = Scene::new(Upstream::named("v1"), Upstream::named("v2"), &spec("[10, 50, 100]", "", &gates));
     let proxy = scene.start();
@@ -98,7 +98,6 @@ fn outside_its_bound_a_gate_holds_and_inside_the_release_goes_on() {
     let before = answered(&prometheus);
     eventually("both gates are asked again and again", || answered(&prometheus) >= before + 6.0);
     assert_eq!((waits(&proxy).as_str(), weight(&proxy)), (only_memory, 10));
-    assert!(sentences(&proxy).iter().any(|said| said.contains(only_memory)), "{:#?}", sentences(&proxy));
     let shown = String::from_utf8(rollout(&proxy, &["status", "shop"]).stdout).unwrap();
     assert!(shown.contains("memory") && shown.contains("700"), "{shown}");
 
