@@ -4,6 +4,8 @@
 mod clusters;
 mod policy;
 mod release;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tls;
 
 use std::collections::HashMap;

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod architecture;
+mod bad_canaries;
 mod canary;
 mod client_protocol;
 mod commands_offline;
@@ -15,10 +16,12 @@ mod demo;
 mod drain;
 mod examples;
 mod faults;
+mod gates;
 mod hashing;
 mod header_values;
 mod http2;
 mod istio_tasks;
+mod kills;
 mod limits;
 mod listeners;
 mod mirrors;

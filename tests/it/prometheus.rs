@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::support::prometheus::{Prometheus, installed, skipped};
+
 /// The tutorial's own words.
 const QUESTION: &str = r#"sum(rate(http_requests_total{app="product-service", version="v2"}[5m]))"#;
 /// The window in it, in seconds.
@@ -87,23 +89,6 @@ fn start_proxy(folder: &Path, upstreams: &[Upstream; 2]) -> (Process, SocketAddr
     (process, listen, admin)
 }
 
-fn start_prometheus(folder: &Path, target: SocketAddr) -> (Process, SocketAddr) {
-    let config = format!(
-        "global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}\n\
-         scrape_configs: [{{job_name: serin, static_configs: [{{targets: ['{target}']}}]}}]\n"
-    );
-    fs::write(folder.join("prometheus.yml"), config).unwrap();
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
-    let child = Command::new("prometheus")
-        .arg(format!("--config.file={}", folder.join("prometheus.yml").display()))
-        .arg(format!("--storage.tsdb.path={}", folder.join("data").display()))
-        .arg(format!("--web.listen-address={address}"))
-        .arg("--log.level=error")
-        .spawn()
-        .unwrap();
-    (Process(child), address)
-}
-
 /// The body of an answer with status 200; none if there was no such answer.
 fn get(address: SocketAddr, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(address).ok()?;
@@ -153,25 +138,16 @@ fn send(proxy: SocketAddr, count: u64) {
     }
 }
 
-fn installed(program: &str) -> bool {
-    Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok()
-}
-
-/// Says so past the test harness, which keeps what a passing test prints.
-fn skipped(why: &str) {
-    let _ = writeln!(std::io::stderr(), "\nSKIPPED: {why}\n");
-}
-
 #[test]
 fn the_tutorials_query_answers_with_the_right_rate() {
     if !installed("prometheus") {
         return skipped("prometheus is not installed (apt-get install prometheus): its answers are not tested");
     }
-    let (configuration, data) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (configuration, mut prometheus) = (tempfile::tempdir().unwrap(), Prometheus::new());
     let upstreams = [Upstream::start(), Upstream::start()];
     let (_proxy, listen, admin) = start_proxy(configuration.path(), &upstreams);
-    let (_prometheus, prometheus) = start_prometheus(data.path(), admin);
-    let now = |query: &str| ask(prometheus, query, None);
+    prometheus.start(&[admin]);
+    let now = |query: &str| ask(prometheus.address, query, None);
     // A counter that began at zero before the first request: without it rate() would miss what came first.
     wait_for("a first scrape", || now(r#"count_over_time(http_requests_total{version="v2"}[1m])"#) >= vec![2.0]);
     assert_eq!(now("sum(http_requests_total)"), [0.0]);
@@ -187,7 +163,7 @@ fn the_tutorials_query_answers_with_the_right_rate() {
         wait_for("the last request", || now(&format!("sum({requests})")) == [served as f64]);
         // Asked at the moment of a sample, the rate is not extrapolated: it is the exact number over the window.
         let last = now(&format!("max(timestamp({requests}))"))[0];
-        let rate = ask(prometheus, &QUESTION.replace("v2", version), Some(last))[0];
+        let rate = ask(prometheus.address, &QUESTION.replace("v2", version), Some(last))[0];
         assert!((rate * WINDOW - served as f64).abs() < 1e-6, "{rate} over {WINDOW} s are not {served}");
     }
     assert_eq!(now(r#"serin_route_weight{version="v2", source="effective"}"#), [0.1]);

@@ -1,99 +1,14 @@
 //! `kind: Canary`: releases that run by themselves, through the built binary.
 
 use std::fs;
-use std::path::Path;
-use std::process::Output;
 
 use rustix::process::Signal;
-use serde_json::Value;
-use tempfile::TempDir;
 
 use super::support::client::HOST;
 use super::support::config::Config;
 use super::support::eventually;
-use super::support::proxy::{Proxy, run, said, serin};
+use super::support::release::{Scene, done, failing, rollout, state, status, until};
 use super::support::upstream::Upstream;
-
-/// Two versions, their configuration with a Canary, and a state directory.
-struct Scene {
-    v1: Upstream,
-    v2: Upstream,
-    folder: TempDir,
-    yaml: String,
-}
-
-impl Scene {
-    /// `spec` is the rest of the Canary's spec.
-    fn new(v1: Upstream, v2: Upstream, spec: &str) -> Self {
-        let config = Config::default().version("v1", 100, &[v1.port]).version("v2", 0, &[v2.port]);
-        let yaml = format!(
-            "{}---\napiVersion: serin.dev/v1alpha1\nkind: Canary\nmetadata: {{name: shop}}\nspec:\n  \
-             virtualService: product-service-vs\n  stable: v1\n  canary: v2\n{spec}",
-            config.yaml()
-        );
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("config")).unwrap();
-        fs::write(folder.path().join("config/all.yaml"), &yaml).unwrap();
-        Self { v1, v2, folder, yaml }
-    }
-
-    fn start(&self) -> Proxy {
-        let mut command = serin();
-        command.arg("run").arg(self.folder.path().join("config")).arg("--state-dir").arg(self.state());
-        Proxy::spawn(tempfile::tempdir().unwrap(), &mut command)
-    }
-
-    fn state(&self) -> std::path::PathBuf {
-        self.folder.path().join("state")
-    }
-
-    fn save(&self, yaml: &str) {
-        fs::write(self.folder.path().join("config/all.yaml"), yaml).unwrap();
-    }
-
-    fn is_untouched(&self) -> bool {
-        fs::read_to_string(self.folder.path().join("config/all.yaml")).unwrap() == self.yaml
-    }
-}
-
-/// Runs a verb to its end.
-fn rollout(proxy: &Proxy, arguments: &[&str]) -> Output {
-    let admin = format!("http://{}", proxy.admin);
-    run(&[&["rollout"], arguments, &["--admin", &admin]].concat(), Path::new("."))
-}
-
-#[track_caller]
-fn done(proxy: &Proxy, arguments: &[&str]) {
-    let output = rollout(proxy, arguments);
-    assert!(output.status.success(), "{arguments:?}: {}", said(&output));
-}
-
-fn status(proxy: &Proxy) -> Value {
-    let (code, body) = proxy.ask("GET", "/api/v1/rollouts/shop");
-    assert_eq!(code, 200, "{body}");
-    serde_json::from_str(&body).unwrap()
-}
-
-fn state(proxy: &Proxy) -> String {
-    status(proxy)["state"]["name"].as_str().unwrap().to_owned()
-}
-
-/// Requests one after the other until the release is in this state; how many that took.
-#[track_caller]
-fn until(proxy: &Proxy, wanted: &str, most: usize) -> usize {
-    let mut client = proxy.client();
-    for sent in 1..=most {
-        client.get("/");
-        if sent % 5 == 0 && state(proxy) == wanted {
-            return sent;
-        }
-    }
-    panic!("not {wanted} after {most} requests: {:#}\n{}", status(proxy), proxy.log());
-}
-
-fn failing() -> Upstream {
-    Upstream::answering(|_| b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n".to_vec())
-}
 
 const QUICK: &str = "  steps: [10, 50, 100]\n  analysis: {warmUp: 0s, minDuration: 10ms, minRequests: 5, maxErrorRate: 20%, \
                      latency: {slowerThan: off}}\n";

@@ -1,6 +1,9 @@
 //! The thread of the releases: takes what is asked, judges on every bad event and each 100 ms, and publishes snapshots with the
 //! weights that follow. It is the only one that publishes, so that a new configuration and a step never lose one another.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::mem;
 use std::panic::{self, AssertUnwindSafe};
@@ -87,11 +90,14 @@ impl Driver {
     /// Works until told to end.
     pub(super) async fn run(mut self) {
         loop {
-            let pause = self.pause();
+            let (pause, mut published) = (self.pause(), None);
             tokio::select! {
                 biased;
                 ask = self.asks.recv() => match ask {
-                    Some(Ask::Publish(snapshot, orders, done)) => self.publish(*snapshot, orders, &done),
+                    Some(Ask::Publish(snapshot, orders, done)) => {
+                        self.publish(*snapshot, orders);
+                        published = Some(done);
+                    }
                     Some(Ask::Say(name, verb, answer)) => self.say(name, verb, answer),
                     Some(Ask::Report(name, answer)) => self.report(&name, &answer),
                     Some(Ask::End) | None => break,
@@ -101,6 +107,8 @@ impl Driver {
                 () = sleep(pause) => {}
             }
             self.turn(Instant::now());
+            // Only now are its releases shown. Whoever asked may have gone away.
+            let _ = published.map(|done| done.send(()));
         }
         self.last_words();
         self.webhooks.finish(LAST_WEBHOOKS).await;
@@ -116,7 +124,7 @@ impl Driver {
     }
 
     /// Puts a new configuration in force together with the weights of its releases.
-    fn publish(&mut self, snapshot: Snapshot, orders: Vec<Order>, done: &SyncSender<()>) {
+    fn publish(&mut self, snapshot: Snapshot, orders: Vec<Order>) {
         let now = Instant::now();
         let mut before = mem::take(&mut self.releases);
         for order in orders {
@@ -143,8 +151,6 @@ impl Driver {
         self.means.metrics.activate(active_routes(&next));
         self.means.snapshots.publish(next);
         self.shown_at = None;
-        // Whoever asked may have gone away.
-        let _ = done.send(());
     }
 
     /// A person's word. The answer waits until what follows from it is in force and kept.

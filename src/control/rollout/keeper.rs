@@ -125,3 +125,93 @@ impl Keeper {
         self.files.entry(name.to_owned()).or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+    use super::*;
+    use crate::control::rollout::state_file::tests::kept;
+
+    fn keeper(folder: Option<&Path>) -> (Keeper, UnboundedReceiver<Saved>) {
+        let (sender, receiver) = unbounded_channel();
+        (Keeper::new(folder.map(|folder| StateDir::open(folder).unwrap()), sender), receiver)
+    }
+
+    impl Keeper {
+        /// Whether a write of this weight begins.
+        fn begins(&mut self, now: Instant, active: bool, weight: u32) -> bool {
+            let mut asked = false;
+            self.keep("a", now, active, || {
+                asked = true;
+                (kept(weight), Some(weight))
+            });
+            asked
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_folder_nothing_is_written_and_nothing_is_waited_for() {
+        let (mut keeper, _saves) = keeper(None);
+        keeper.changed("a");
+        assert!(!keeper.begins(Instant::now(), true, 10));
+        assert!(keeper.has("a", Some(10)) && keeper.is_up_to_date("a"));
+    }
+
+    #[tokio::test]
+    async fn what_changes_while_a_write_is_under_way_is_written_after_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((mut keeper, mut saves), now) = (keeper(Some(folder.path())), Instant::now());
+        assert!(!keeper.begins(now, false, 5), "nothing has happened");
+        keeper.changed("a");
+        assert!(keeper.begins(now, false, 10));
+        assert!(!keeper.has("a", Some(10)) && !keeper.is_up_to_date("a"), "a write that has begun is no promise");
+        keeper.changed("a");
+        assert!(!keeper.begins(now, true, 30), "one at a time");
+        keeper.ended(saves.recv().await.unwrap()).unwrap();
+        assert!(keeper.has("a", Some(10)) && !keeper.has("a", Some(30)) && !keeper.is_up_to_date("a"));
+        assert!(keeper.begins(now, false, 30), "what is new is written at once");
+        keeper.ended(saves.recv().await.unwrap()).unwrap();
+        assert!(keeper.has("a", Some(30)) && keeper.is_up_to_date("a"));
+        assert_eq!(keeper.folder().unwrap().load("a").unwrap().unwrap(), kept(30));
+        assert!(!keeper.has("b", Some(30)), "each has a file of its own");
+    }
+
+    #[tokio::test]
+    async fn what_is_on_its_way_is_written_each_second_and_the_rest_when_it_changes() {
+        let folder = tempfile::tempdir().unwrap();
+        let ((mut keeper, mut saves), mut now) = (keeper(Some(folder.path())), Instant::now());
+        assert!(keeper.begins(now, true, 10));
+        keeper.ended(saves.recv().await.unwrap()).unwrap();
+        now += EVERY - Duration::from_millis(1);
+        assert!(!keeper.begins(now, true, 10), "only its evidence has changed");
+        now += Duration::from_millis(1);
+        assert!(!keeper.begins(now, false, 10), "it is over");
+        assert!(keeper.begins(now, true, 10));
+    }
+
+    #[tokio::test]
+    async fn after_a_failure_nothing_is_known_and_it_is_tried_again_each_second() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("state");
+        let ((mut keeper, mut saves), mut now) = (keeper(Some(&place)), Instant::now());
+        keeper.changed("a");
+        assert!(keeper.begins(now, true, 10));
+        keeper.ended(saves.recv().await.unwrap()).unwrap();
+        fs::remove_dir_all(&place).unwrap();
+        keeper.changed("a");
+        assert!(keeper.begins(now, true, 30));
+        assert!(keeper.ended(saves.recv().await.unwrap()).is_err());
+        assert!(!keeper.has("a", Some(30)) && !keeper.has("a", Some(10)) && !keeper.is_up_to_date("a"));
+        keeper.changed("a");
+        assert!(!keeper.begins(now, true, 30), "a disk that fails is not asked all the time");
+        now += EVERY;
+        fs::create_dir(&place).unwrap();
+        assert!(keeper.begins(now, true, 30));
+        keeper.ended(saves.recv().await.unwrap()).unwrap();
+        assert!(keeper.has("a", Some(30)) && keeper.is_up_to_date("a"));
+    }
+}

@@ -117,7 +117,8 @@ impl Releases {
         Ok((releases, thread))
     }
 
-    /// Puts a new configuration in force, under the weights of the releases that it orders. Returns when it is.
+    /// Puts a new configuration in force, under the weights of the releases that it orders. Returns when it is, and
+    /// [`Self::list`] shows its releases.
     pub fn publish(&self, next: Snapshot, orders: Vec<Order>) {
         let (done, wait) = sync_channel(1);
         match self.asks.send(Ask::Publish(Box::new(next), orders, done)) {

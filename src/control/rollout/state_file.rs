@@ -152,11 +152,12 @@ impl StateDir {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::rollout::{Analysis, Mode, Plan, Step};
 
-    fn kept(weight: u32) -> Kept {
+    /// A release that has not begun, with one step.
+    pub(in crate::control::rollout) fn kept(weight: u32) -> Kept {
         let plan = Plan {
             name: "a".to_owned(),
             virtual_service: "a".to_owned(),

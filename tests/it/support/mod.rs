@@ -4,9 +4,12 @@
 pub(crate) mod client;
 pub(crate) mod config;
 pub(crate) mod desk;
+pub(crate) mod echo;
 pub(crate) mod h2;
 pub(crate) mod load;
+pub(crate) mod prometheus;
 pub(crate) mod proxy;
+pub(crate) mod release;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod wire;
