@@ -2,11 +2,14 @@
 
 mod admin;
 mod descriptors;
+mod inherited;
 mod install;
 mod listeners;
 mod notices;
 mod process;
 mod serve;
+mod service;
+mod successor;
 mod tls;
 
 use std::net::SocketAddr;
@@ -24,7 +27,7 @@ pub use crate::control::rollout::{
 pub use crate::control::{Inputs, OnDiskState};
 pub use descriptors::connections_allowed;
 pub use process::run;
-pub use serve::{Running, start};
+pub use serve::{Farewell, Running, start};
 
 /// Everything that `serin run` can be told.
 #[derive(Clone, Debug)]

@@ -1,12 +1,13 @@
 //! Which sockets are open: those of the command line for ever, and those that the Gateways in force ask for. What changes is
 //! opened before a configuration comes into force, and closed after it; what stays is not touched.
 
-use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::{io, mem};
 
 use tokio::sync::mpsc::UnboundedSender;
 
+use super::inherited::{GATEWAY, Inherited, LISTEN};
 use super::tls;
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::gateways::{GatewayListener, Protocol, gateways};
@@ -16,6 +17,7 @@ use crate::config::settings::Listeners;
 use crate::proxy::{Bound, Listener, Opened, Scheme, TlsServer, TlsServers, bind, bind_shared};
 
 /// Every listener of the process.
+#[derive(Debug)]
 pub(super) struct ListenerSet {
     workers: Vec<UnboundedSender<Opened>>,
     port_map: Vec<(u16, u16)>,
@@ -24,12 +26,16 @@ pub(super) struct ListenerSet {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// Those of Gateways.
     gateways: Vec<Arc<Listener>>,
     /// Those that were closed, as long as a worker still has a socket of theirs.
     closing: Vec<Weak<Listener>>,
+    /// A copy of every socket that is open, for a process that takes this one's place.
+    copies: Vec<(Bound, StdListener)>,
+    /// What this process was started with and nobody has asked for yet.
+    inherited: Inherited,
     /// Whether what opens and closes is logged; at start it is printed.
     logs: bool,
 }
@@ -48,22 +54,30 @@ pub(super) struct Prepared {
 }
 
 impl ListenerSet {
-    /// Opens the listeners of the command line, each on its local port. `workers` take the sockets.
+    /// Opens the listeners of the command line, each on its local port, or takes them from what was inherited. `workers` take
+    /// the sockets.
     ///
     /// # Errors
     /// What to tell the operator: an address cannot be had.
-    pub(super) fn new(listeners: &Listeners, workers: Vec<UnboundedSender<Opened>>) -> Result<Self, String> {
+    pub(super) fn new(
+        listeners: &Listeners,
+        workers: Vec<UnboundedSender<Opened>>,
+        inherited: Inherited,
+    ) -> Result<Self, String> {
         let port_map = listeners.port_map.clone();
+        let mut state = State { inherited, ..State::default() };
         let mut set = Self { workers, port_map, mesh: Vec::new(), state: Mutex::default() };
         for wanted in &listeners.mesh {
             let address = SocketAddr::new(wanted.ip(), set.local_port(wanted.port()));
-            let (local, sockets) =
-                bind(address, set.workers.len()).map_err(|error| taken(address, &error, "--listen"))?;
+            let passed = state.inherited.take(address, LISTEN);
+            let opened = if passed.is_empty() { bind(address, set.workers.len()) } else { set.spread(passed) };
+            let (local, sockets) = opened.map_err(|error| taken(address, &error, "--listen"))?;
             let port = if wanted.port() == 0 { local.port() } else { wanted.port() };
             let listener = Arc::new(Listener::new(local, port, None));
-            set.hand_over(&listener, sockets);
+            set.hand_over(&listener, sockets, &mut state);
             set.mesh.push(listener);
         }
+        set.state = Mutex::new(state);
         Ok(set)
     }
 
@@ -92,7 +106,7 @@ impl ListenerSet {
         let mut ready = Prepared { kept: Vec::new(), opened: Vec::new() };
         let mut problems = Vec::new();
         for wanted in self.wanted(loaded, &mut problems) {
-            if let Err(problem) = self.prepare_one(wanted, &state, &mut ready) {
+            if let Err(problem) = self.prepare_one(wanted, &mut state, &mut ready) {
                 problems.push(problem);
             }
         }
@@ -113,18 +127,37 @@ impl ListenerSet {
             if state.logs {
                 tracing::info!("listener {}", shown(listener.bound()));
             }
-            self.hand_over(&listener, sockets);
+            self.hand_over(&listener, sockets, &mut state);
             now.push(listener);
         }
         now.sort_by_key(|listener| listener.bound().local);
-        let before = std::mem::replace(&mut state.gateways, now);
+        let before = mem::replace(&mut state.gateways, now);
         for listener in before {
             if !state.gateways.iter().any(|kept| Arc::ptr_eq(kept, &listener)) {
                 tracing::info!("listener {} closed", shown(listener.bound()));
+                state.copies.retain(|(bound, _)| *bound != listener.bound());
                 listener.close();
                 state.closing.push(Arc::downgrade(&listener));
             }
         }
+        for address in mem::take(&mut state.inherited).left() {
+            tracing::warn!("nothing listens on {address}, which this process was started with: it is closed");
+        }
+    }
+
+    /// Every open socket, under the name by which a process in this one's place finds it.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, StdListener)>> {
+        let is_mesh = |bound: Bound| self.mesh.iter().any(|listener| listener.bound() == bound);
+        let name = |bound| if is_mesh(bound) { LISTEN } else { GATEWAY };
+        self.state().copies.iter().map(|(bound, socket)| Ok((name(*bound), socket.try_clone()?))).collect()
+    }
+
+    /// Lets the workers be the only ones who hold sockets, so that these close when the workers close them.
+    pub(super) fn let_go(&self) {
+        self.state().copies.clear();
     }
 
     /// What the Gateways ask for, but for what a listener of the command line serves already.
@@ -166,7 +199,7 @@ impl ListenerSet {
         Ok(Wanted { bound: Bound { local, port: asked.port, scheme }, tls, place: first.place })
     }
 
-    fn prepare_one(&self, wanted: Wanted, state: &State, ready: &mut Prepared) -> Result<(), Diagnostic> {
+    fn prepare_one(&self, wanted: Wanted, state: &mut State, ready: &mut Prepared) -> Result<(), Diagnostic> {
         let Wanted { bound, tls, place } = wanted;
         let known = state.gateways.iter().find(|listener| listener.bound() == bound);
         let before = known.and_then(|listener| listener.tls());
@@ -182,7 +215,9 @@ impl ListenerSet {
         let mut own = self.mesh.iter().chain(&state.gateways).chain(&closing).chain(opened);
         // What this process holds itself is no obstacle, neither a wider address nor one that is about to close.
         let shared = own.any(|other| overlaps(other.bound(), bound));
+        let passed = state.inherited.take(bound.local, GATEWAY);
         let sockets = match shared {
+            _ if !passed.is_empty() => self.spread(passed).map(|(_, sockets)| sockets),
             true => bind_shared(bound.local, self.workers.len()),
             false => bind(bound.local, self.workers.len()).map(|(_, sockets)| sockets),
         };
@@ -198,8 +233,21 @@ impl ListenerSet {
         self.port_map.iter().find(|(served, _)| *served == port).map_or(port, |(_, local)| *local)
     }
 
-    fn hand_over(&self, listener: &Arc<Listener>, sockets: Vec<StdListener>) {
-        for (worker, socket) in self.workers.iter().zip(sockets) {
+    /// At least one socket for each worker of what was inherited for one address. Copies share a queue of connections.
+    fn spread(&self, mut sockets: Vec<StdListener>) -> io::Result<(SocketAddr, Vec<StdListener>)> {
+        let local = sockets[0].local_addr()?;
+        for index in sockets.len()..self.workers.len() {
+            sockets.push(sockets[index % sockets.len()].try_clone()?);
+        }
+        Ok((local, sockets))
+    }
+
+    fn hand_over(&self, listener: &Arc<Listener>, sockets: Vec<StdListener>, state: &mut State) {
+        for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
+            match socket.try_clone() {
+                Ok(copy) => state.copies.push((listener.bound(), copy)),
+                Err(error) => tracing::error!("{} cannot be handed on: {error}", shown(listener.bound())),
+            }
             // A worker that has ended serves nothing any more.
             let _ = worker.send(Opened { listener: Arc::clone(listener), socket });
         }

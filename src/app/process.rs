@@ -8,7 +8,9 @@ use tokio::time::interval;
 
 use super::Options;
 use super::listeners::shown;
-use super::serve::{Running, start};
+use super::serve::{Farewell, Running, start};
+use super::service;
+use super::successor::Program;
 use crate::control::Trigger;
 
 /// Something had to be cut off at the end.
@@ -18,10 +20,11 @@ struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hang_up: Signal,
+    replace: Signal,
 }
 
 /// Runs a proxy until a signal ends it. SIGTERM: drain; SIGINT: drain without waiting for balancers; a second one of either:
-/// now. SIGHUP: read the configuration again. Exit code 0, 3 if requests were cut off, 1 if a worker died.
+/// now. SIGHUP: read the configuration again. SIGUSR2: start the binary anew, hand every socket over, and drain. Exit code 0, 3 if requests were cut off, 1 if a worker died.
 ///
 /// # Errors
 /// It could not start: what to tell the operator.
@@ -32,18 +35,20 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         // Before anything listens: a signal that comes early must not kill.
         let mut signals = Signals::install().map_err(|error| format!("error: cannot handle signals: {error}"))?;
         let drain_timeout = options.drain_timeout;
+        let program = Program::current().map_err(|error| format!("error: cannot tell what is running: {error}"))?;
         let running = start(options)?;
         for listener in &running.listeners {
             println!("listener {}", shown(*listener));
         }
         println!("admin http://{}", running.admin);
-        let Some(at_once) = signals.wait_for_end(&running).await else {
+        service::say(service::READY);
+        let Some(farewell) = signals.wait_for_end(&running, &program).await else {
             tracing::error!("a worker thread has died; this is a mistake in serin");
             return Ok(ExitCode::FAILURE);
         };
         tracing::info!("draining");
         let cut_off = tokio::select! {
-            cut_off = running.drain(drain_timeout, at_once) => cut_off,
+            cut_off = running.drain(drain_timeout, farewell) => cut_off,
             () = signals.any_end() => {
                 tracing::warn!("second signal: ending now");
                 return Ok(ExitCode::from(CUT_OFF));
@@ -60,18 +65,49 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
+            replace: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// Serves until a signal ends it; true if it is in a hurry. None: a worker has died.
-    async fn wait_for_end(&mut self, running: &Running) -> Option<bool> {
+    /// Serves until a signal ends it. None: a worker has died.
+    async fn wait_for_end(&mut self, running: &Running, program: &Program) -> Option<Farewell> {
         let mut health = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return Some(false),
-                _ = self.interrupt.recv() => return Some(true),
+                _ = self.terminate.recv() => return Some(Farewell::Announced),
+                _ = self.interrupt.recv() => return Some(Farewell::Silent),
                 _ = self.hang_up.recv() => running.reload_soon(Trigger::Signal),
+                _ = self.replace.recv() => if let Some(farewell) = self.hand_over(running, program).await {
+                    return Some(farewell);
+                },
                 _ = health.tick() => if !running.look_after() { return None },
+            }
+        }
+    }
+
+    /// Lets another process take over; none: it could not, and this one goes on.
+    async fn hand_over(&mut self, running: &Running, program: &Program) -> Option<Farewell> {
+        tracing::info!("starting the process that takes over");
+        running.suspend_releases();
+        let started = async {
+            let sockets = running.sockets().map_err(|error| format!("cannot copy the sockets: {error}"))?;
+            program.start(sockets).await
+        };
+        let outcome = tokio::select! {
+            outcome = started => outcome,
+            _ = self.terminate.recv() => return Some(Farewell::Announced),
+            _ = self.interrupt.recv() => return Some(Farewell::Silent),
+        };
+        match outcome {
+            Ok(pid) => {
+                tracing::info!("process {pid} has taken over");
+                service::say(&format!("MAINPID={pid}"));
+                Some(Farewell::TakenOver)
+            }
+            Err(error) => {
+                tracing::error!("nothing has taken over, this process goes on: {error}");
+                running.resume_releases();
+                None
             }
         }
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::admin_state;
+use super::inherited::{ADMIN, Inherited};
 use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
 use super::notices::Notices;
@@ -54,6 +55,21 @@ pub struct Running {
     releases: Releases,
     log_thread: Option<AccessLogThread>,
     watch: Option<FileWatch>,
+    open: Arc<ListenerSet>,
+    admin_socket: StdListener,
+    /// The admin port may end before the rest: where another process has taken over.
+    admin_end: Shutdown,
+}
+
+/// Who tells clients and balancers that this process ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Farewell {
+    /// `/ready`, for as long as balancers need to ask.
+    Announced,
+    /// Nobody: it ends now.
+    Silent,
+    /// Nobody has to: another process serves the same addresses already.
+    TakenOver,
 }
 
 /// Starts a proxy. When this returns, every listener accepts and `/ready` says yes (unless it waits for a configuration).
@@ -66,8 +82,11 @@ pub fn start(options: Options) -> Result<Running, String> {
     let registry = Arc::new(Registry::new(*workers));
     let resolver = start_resolver(&registry)?;
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
-    let listeners = Arc::new(ListenerSet::new(listeners, senders)?);
-    let admin_socket = StdListener::bind(options.admin).map_err(|error| taken(options.admin, &error, "--admin"))?;
+    let mut inherited = Inherited::from_env().map_err(|error| failed("take over sockets", &error))?;
+    let admin_socket = inherited.take(options.admin, ADMIN).into_iter().next();
+    let listeners = Arc::new(ListenerSet::new(listeners, senders, inherited)?);
+    let admin_socket = admin_socket.map_or_else(|| StdListener::bind(options.admin), Ok);
+    let admin_socket = admin_socket.map_err(|error| taken(options.admin, &error, "--admin"))?;
     let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
@@ -102,11 +121,12 @@ pub fn start(options: Options) -> Result<Running, String> {
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
     let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
-    let admin_thread = start_admin(admin_socket, state, &shutdown)?;
+    let admin_end = Shutdown::default();
+    let served = admin_socket.try_clone().map_err(|error| failed("serve the admin port", &error))?;
+    let admin_thread = start_admin(served, state, &admin_end)?;
     let watch = watch(inputs, &publisher)?;
-    let listeners = listeners.started();
     Ok(Running {
-        listeners,
+        listeners: listeners.started(),
         admin,
         publisher,
         metrics,
@@ -118,6 +138,9 @@ pub fn start(options: Options) -> Result<Running, String> {
         releases,
         log_thread,
         watch,
+        open: listeners,
+        admin_socket,
+        admin_end,
     })
 }
 
@@ -126,8 +149,8 @@ fn start_resolver(registry: &Arc<Registry>) -> Result<Arc<Resolver>, String> {
     started.map(Arc::new).map_err(|error| failed("start a thread", &error))
 }
 
-fn start_admin(socket: StdListener, state: AdminState, shutdown: &Shutdown) -> Result<JoinHandle<()>, String> {
-    let mut end = shutdown.listen();
+fn start_admin(socket: StdListener, state: AdminState, end: &Shutdown) -> Result<JoinHandle<()>, String> {
+    let mut end = end.listen();
     let ended = async move { end.reached(Stage::Aborted).await };
     admin::serve(socket, state, ended).map_err(|error| failed("start the admin thread", &error))
 }
@@ -187,16 +210,43 @@ impl Running {
         let _ = std::thread::Builder::new().name("serin-reload".into()).spawn(move || publisher.reload(trigger));
     }
 
-    /// Ends well: says so, takes what still comes, lets requests finish. `at_once` leaves out the time that balancers need.
-    /// Returns how many connections had to be cut off after `limit`.
-    pub async fn drain(self, limit: Duration, at_once: bool) -> usize {
+    /// Every listening socket under its name, for the process that takes this one's place.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, StdListener)>> {
+        let mut sockets = self.open.sockets()?;
+        sockets.push((ADMIN, self.admin_socket.try_clone()?));
+        Ok(sockets)
+    }
+
+    /// Leaves the releases, with all that is known of them, to another process; they stay as they are meanwhile.
+    pub(super) fn suspend_releases(&self) {
+        self.releases.suspend();
+    }
+
+    /// The releases go on here.
+    pub(super) fn resume_releases(&self) {
+        self.releases.resume();
+    }
+
+    /// Ends well: says so, takes what still comes, lets requests finish. Returns how many connections had to be cut off after
+    /// `limit`.
+    pub async fn drain(mut self, limit: Duration, farewell: Farewell) -> usize {
         self.shutdown.enter(Stage::Announced);
-        if !at_once {
-            sleep(ANNOUNCE).await;
+        match farewell {
+            Farewell::Announced => sleep(ANNOUNCE).await,
+            Farewell::Silent => {}
+            Farewell::TakenOver => {
+                // The files and the admin port are the other's business now.
+                self.watch = None;
+                self.admin_end.enter(Stage::Aborted);
+            }
         }
+        self.open.let_go();
         self.shutdown.enter(Stage::Draining);
         let deadline = Instant::now() + limit;
-        let lame_duck = if at_once { Duration::ZERO } else { LAME_DUCK };
+        let lame_duck = if farewell == Farewell::Silent { Duration::ZERO } else { LAME_DUCK };
         self.wait_for_workers(Instant::now() + lame_duck).await;
         self.shutdown.enter(Stage::Closing);
         self.wait_for_workers(deadline).await;
@@ -211,6 +261,7 @@ impl Running {
 
     fn end(self) -> usize {
         self.shutdown.enter(Stage::Aborted);
+        self.admin_end.enter(Stage::Aborted);
         drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
         // With the last worker went the last who could log.

@@ -33,7 +33,7 @@ use super::values::parse_duration;
 use super::view::background::{self, Background, ended};
 use super::view::show::until;
 use super::view::signals::Signals;
-use crate::app::{self, Inputs, Limits, OnDiskState, Options, Running};
+use crate::app::{self, Farewell, Inputs, Limits, OnDiskState, Options, Running};
 use crate::config::diagnostic::Severity;
 use crate::config::render::Entry;
 use crate::config::settings::{Listeners, Settings};
@@ -179,7 +179,7 @@ impl Demo {
         };
         traffic.end();
         tokio::select! {
-            _ = running.drain(DRAIN, true) => {}
+            _ = running.drain(DRAIN, Farewell::Silent) => {}
             () = signals.any() => {}
         }
         echoes.end();

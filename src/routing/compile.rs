@@ -306,11 +306,11 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::config::resource::{Resource, VirtualService};
     use crate::config::place::Place;
     use crate::config::resource::gateway::{Server, ServerPort, ServerTls};
     use crate::config::resource::virtual_service::{Delegate, HttpDirectResponse, HttpRedirect};
     use crate::config::resource::{Gateway, ServiceEntry};
+    use crate::config::resource::{Resource, VirtualService};
     use crate::routing::table::{Found, Route};
     use crate::routing::testing::{
         Request, at, destination, exact, on_request, on_uri, operations, prefix, resources, rule, service, text,

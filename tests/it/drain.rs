@@ -1,20 +1,20 @@
 //! The end of the process under load: every request that a client had reason to send is answered, once.
 
-use std::collections::BTreeMap;
-use std::io::{self, ErrorKind};
+use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use rustix::process::Signal;
 use socket2::{Domain, Socket, Type};
 
 use super::support::client::{Client, request};
+use super::support::clients::{Clients, Mix, Sent, post, says_close};
 use super::support::config::Config;
+use super::support::eventually;
 use super::support::proxy::Proxy;
 use super::support::upstream::{Script, Upstream, answer};
-use super::support::wire::{Message, Wire};
-use super::support::{eventually, h2};
+use super::support::wire::Wire;
 
 /// An upstream that keeps `/slow` waiting until the other end of the channel says something, or is dropped.
 fn upstream() -> (Upstream, mpsc::Sender<()>) {
@@ -37,85 +37,6 @@ fn is_refused(listen: SocketAddr) -> bool {
     TcpStream::connect(listen).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
-fn says_close(answer: &Message) -> bool {
-    answer.head.get("connection") == "close"
-}
-
-fn post(client: &mut Wire, id: &str) -> io::Result<Message> {
-    client.try_send(request("POST", &format!("/{id}"), id.as_bytes()))?;
-    client.answer()
-}
-
-/// What clients sent and got: the targets that were answered, and what went wrong.
-#[derive(Debug, Default)]
-struct Sent {
-    answered: Vec<String>,
-    failed: Vec<String>,
-}
-
-impl Sent {
-    fn note(&mut self, id: &str, outcome: &io::Result<Message>) {
-        match outcome {
-            Ok(answer) if answer.status() == 200 => self.answered.push(format!("/{id}")),
-            other => self.failed.push(format!("{id}: {other:?}")),
-        }
-    }
-}
-
-/// Sends on one connection until the answer says that it was the last.
-fn kept_alive(listen: SocketAddr, name: usize) -> Sent {
-    let (mut client, mut sent) = (Client::connect(listen), Sent::default());
-    for number in 0.. {
-        let id = format!("kept/{name}/{number}");
-        let outcome = post(&mut client, &id);
-        sent.note(&id, &outcome);
-        if outcome.is_err() || outcome.is_ok_and(|answer| says_close(&answer)) {
-            break;
-        }
-    }
-    sent
-}
-
-/// Opens a connection for each request, until told that the proxy is not ready any more.
-fn new_connections(listen: SocketAddr, name: usize, until: &Mutex<bool>) -> Sent {
-    let mut sent = Sent::default();
-    for number in 0.. {
-        if *until.lock().unwrap() {
-            break;
-        }
-        let id = format!("new/{name}/{number}");
-        sent.note(&id, &post(&mut Client::connect(listen), &id));
-    }
-    sent
-}
-
-/// Sends on one HTTP/2 connection until it takes no more.
-fn streams(listen: SocketAddr, name: usize) -> Sent {
-    let mut sent = Sent::default();
-    h2::run(async {
-        let mut connection = h2::connect(listen).await;
-        for number in 0.. {
-            if connection.ready().await.is_err() {
-                break;
-            }
-            let id = format!("h2/{name}/{number}");
-            let request = h2::request("POST", &format!("/{id}"), h2::full(id.clone()));
-            let outcome = match connection.send_request(request).await {
-                Ok(answer) if answer.status() == 200 => h2::body(answer).await.map(drop),
-                Ok(answer) => panic!("{id}: {answer:?}"),
-                Err(error) => Err(error),
-            };
-            match outcome {
-                Ok(()) => sent.answered.push(format!("/{id}")),
-                // A stream that the server has said it will not begin: the client may send it elsewhere.
-                Err(error) if error.is_canceled() => {}
-                Err(error) => sent.failed.push(format!("{id}: {error:?}")),
-            }
-        }
-    });
-    sent
-}
-
 #[test]
 fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
     let (upstream, go) = upstream();
@@ -127,19 +48,12 @@ fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
     for (number, client) in idle.iter_mut().enumerate() {
         assert_eq!(post(client, &format!("idle/{number}/before")).unwrap().status(), 200);
     }
-    let not_ready = Arc::new(Mutex::new(false));
-    let mut clients: Vec<thread::JoinHandle<Sent>> =
-        (0..4).map(|n| thread::spawn(move || kept_alive(listen, n))).collect();
-    clients.extend((0..2).map(|n| thread::spawn(move || streams(listen, n))));
-    clients.extend((0..2).map(|n| {
-        let until = Arc::clone(&not_ready);
-        thread::spawn(move || new_connections(listen, n, &until))
-    }));
+    let clients = Clients::start(listen, Mix { kept_alive: 4, streams: 2, new: 2, come_back: false });
     eventually("there is load", || upstream.ledger.len() > 500);
 
     proxy.signal(Signal::TERM);
     eventually("balancers are told", || !is_ready(&proxy));
-    *not_ready.lock().unwrap() = true;
+    clients.open_no_more();
     eventually("no connection is accepted any more", || is_refused(listen));
     // A connection that was there all the time may still bring a request.
     let mut all = Sent::default();
@@ -152,23 +66,10 @@ fn sigterm_under_load_loses_nothing_and_repeats_nothing() {
     go.send(()).unwrap();
     let answer = slow.answer().unwrap();
     assert!(answer.status() == 200 && says_close(&answer));
-    for client in clients {
-        let sent = client.join().unwrap();
-        all.answered.extend(sent.answered);
-        all.failed.extend(sent.failed);
-    }
+    all.add(clients.finish());
     assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.log());
-
-    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-    for one in upstream.ledger.all().iter() {
-        *seen.entry(one.request.head.target().1.to_owned()).or_default() += 1;
-    }
-    assert_eq!(all.failed, Vec::<String>::new(), "lost, of {}", all.answered.len());
-    let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
-    assert!(twice.is_empty(), "twice: {twice:?}");
-    let missing: Vec<_> = all.answered.iter().filter(|id| !seen.contains_key(*id)).collect();
-    assert!(missing.is_empty(), "answered by nobody: {missing:?}");
-    assert_eq!(seen.len(), all.answered.len() + idle.len() + 1);
+    let others = idle.len() + 1;
+    all.check(&upstream.ledger, others);
 }
 
 /// Connections that the kernel has accepted are promises too.

@@ -40,6 +40,7 @@ mod start;
 mod startup;
 mod sticky;
 mod support;
+mod takeover;
 mod tls;
 mod truncation;
 mod unix_sockets;

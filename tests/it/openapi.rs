@@ -8,10 +8,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use serin::rollout::{Analysis, Mode, Phase, Plan, Reason, Rollout, State, Step};
+use serin::rollout::{Phase, Reason, Rollout, State};
 
 use super::support::config::Config;
-use super::support::desk::{ENDING, FakeAdmin, STUBBORN, held, release};
+use super::support::desk::{ENDING, FakeAdmin, STUBBORN, begun, held, plan, release};
 use super::support::proxy::{Proxy, serin};
 use super::support::upstream::Upstream;
 use super::support::wire::{Message, Wire};
@@ -116,19 +116,8 @@ fn ask(server: SocketAddr, method: &str, path: &str, rest: &str) -> Message {
 
 /// A release in each state, among them one as the pure core makes it, and one that trouble befell.
 fn releases() -> FakeAdmin {
-    let plan = Plan {
-        name: "fresh".to_owned(),
-        virtual_service: "vs".to_owned(),
-        route: "vs/0".to_owned(),
-        stable: "v1".to_owned(),
-        canary: "v2".to_owned(),
-        steps: vec![Step::new(10), Step::new(100)],
-        analysis: Analysis { slower_than: Some(Duration::from_millis(300)), ..Analysis::default() },
-        mode: Mode::Observe,
-        latency_edges: vec![Duration::from_millis(300)],
-    };
     let mut fresh = held();
-    fresh.view = Rollout::new(plan).unwrap().view(Duration::ZERO, 0.0);
+    fresh.view = Rollout::new(plan("fresh")).unwrap().view(Duration::ZERO, 0.0);
     (fresh.since, fresh.trouble) = (None, Some("no space left on device".to_owned()));
     let mut list = vec![held(), fresh, release(STUBBORN, State::Idle), release(ENDING, State::Promoted)];
     list.extend([State::RolledBack, State::Aborted].map(|state| release(state.name(), state)));
@@ -310,14 +299,19 @@ fn every_reason_is_documented() {
 #[test]
 fn what_is_not_documented_is_found() {
     let document = Document::read();
-    let schema = json!({ "$ref": "#/components/schemas/Rollout" });
-    let good = json!(held());
-    assert_eq!(document.errors(&schema, &good), Vec::<String>::new());
     let objects =
         ["", "/state", "/steps/0", "/tests/0", "/stable", "/stable/p99", "/gates/0", "/events/0", "/events/0/to"];
-    for object in
-        objects.into_iter().chain(["/events/0/numbers", "/events/0/numbers/tests/0", "/events/0/numbers/stable"])
-    {
+    let numbers = ["/events/0/numbers", "/events/0/numbers/tests/0", "/events/0/numbers/stable"];
+    find_changes(&document, "Rollout", &json!(held()), &[&objects[..], &numbers].concat());
+    let objects = ["", "/plan", "/plan/steps/0", "/plan/analysis", "/windows/0", "/windows/0/canary", "/tapes/0"];
+    find_changes(&document, "Report", &json!(begun("any")), &objects);
+}
+
+/// Every field more, less, or of another type in one of these objects is against the schema.
+fn find_changes(document: &Document, schema: &str, good: &Value, objects: &[&str]) {
+    let schema = json!({ "$ref": format!("#/components/schemas/{schema}") });
+    assert_eq!(document.errors(&schema, good), Vec::<String>::new());
+    for object in objects {
         let mut more = good.clone();
         more.pointer_mut(object).unwrap()["surprise"] = json!(1);
         assert!(!document.errors(&schema, &more).is_empty(), "one more in {object}");

@@ -45,6 +45,10 @@ pub(super) enum Ask {
     Say(String, Verb, SyncSender<Result<Status, CommandError>>),
     /// What a release has done so far.
     Report(String, SyncSender<Option<Value>>),
+    /// Another process is about to drive the releases: they stay as they are, kept, and their folder is let go.
+    Suspend(SyncSender<()>),
+    /// No other process does: they go on here.
+    Resume,
     /// The end of the process.
     End,
 }
@@ -73,18 +77,21 @@ pub(super) struct Driver {
     webhooks: Webhooks,
     /// When the picture of the releases was made last; none: something happened since.
     shown_at: Option<Instant>,
+    /// Whether another process may drive the releases.
+    suspended: bool,
     /// Who waits until what they asked for is in force and kept.
     answers: Vec<(String, SyncSender<Result<Status, CommandError>>)>,
 }
 
 impl Driver {
     /// No release is known yet. To be made on the runtime that it runs on.
-    pub(super) fn new(means: Means, asks: UnboundedReceiver<Ask>) -> Self {
+    pub(super) fn new(mut means: Means, asks: UnboundedReceiver<Ask>) -> Self {
         let (saved, saves) = unbounded_channel();
-        let keeper = Keeper::new(means.folder.clone(), saved);
-        let (releases, baselines, bell, answers) = (BTreeMap::new(), Baselines::default(), Arc::default(), Vec::new());
+        let keeper = Keeper::new(means.folder.take(), saved);
+        let (releases, baselines, bell) = (BTreeMap::new(), Baselines::default(), Arc::default());
         let webhooks = Webhooks::start();
-        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, shown_at: None, answers }
+        let (shown_at, suspended, answers) = (None, false, Vec::new());
+        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, shown_at, suspended, answers }
     }
 
     /// Works until told to end.
@@ -100,6 +107,12 @@ impl Driver {
                     }
                     Some(Ask::Say(name, verb, answer)) => self.say(name, verb, answer),
                     Some(Ask::Report(name, answer)) => self.report(&name, &answer),
+                    Some(Ask::Suspend(done)) => {
+                        self.suspend().await;
+                        // Whoever asked may have gone away.
+                        let _ = done.send(());
+                    }
+                    Some(Ask::Resume) => self.resume(),
                     Some(Ask::End) | None => break,
                 },
                 Some(saved) = self.saves.recv() => self.saved(saved),
@@ -153,8 +166,30 @@ impl Driver {
         self.shown_at = None;
     }
 
+    /// Keeps everything once more, after whatever is being written, and lets the folder go.
+    async fn suspend(&mut self) {
+        self.suspended = true;
+        while self.keeper.is_writing() {
+            let Some(saved) = self.saves.recv().await else { break };
+            self.saved(saved);
+        }
+        self.last_words();
+        self.keeper.suspend();
+    }
+
+    fn resume(&mut self) {
+        self.suspended = false;
+        if let Err(error) = self.keeper.resume() {
+            tracing::error!("the states of releases are not kept any more: {error}");
+        }
+    }
+
     /// A person's word. The answer waits until what follows from it is in force and kept.
     fn say(&mut self, name: String, verb: Verb, answer: SyncSender<Result<Status, CommandError>>) {
+        if self.suspended {
+            let _ = answer.send(Err(CommandError::Ending));
+            return;
+        }
         let now = Instant::now();
         let result = match self.releases.get_mut(&name) {
             None => Err(CommandError::Unknown { name: name.clone(), known: self.releases.keys().cloned().collect() }),
@@ -192,6 +227,9 @@ impl Driver {
 
     /// Judges every release and puts in force what follows.
     fn turn(&mut self, now: Instant) {
+        if self.suspended {
+            return;
+        }
         self.start_by_themselves(now);
         let mut moved = Vec::new();
         for (name, release) in &mut self.releases {

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::mpsc::UnboundedSender;
@@ -42,6 +43,8 @@ struct File {
 #[derive(Debug)]
 pub(super) struct Keeper {
     folder: Option<StateDir>,
+    /// Where the folder is that was let go.
+    suspended: Option<PathBuf>,
     files: HashMap<String, File>,
     saved: UnboundedSender<Saved>,
 }
@@ -49,12 +52,33 @@ pub(super) struct Keeper {
 impl Keeper {
     /// Keeps states in `folder`; without one nothing outlives the process. `saved` is told how each write ended.
     pub(super) fn new(folder: Option<StateDir>, saved: UnboundedSender<Saved>) -> Self {
-        Self { folder, files: HashMap::new(), saved }
+        Self { folder, suspended: None, files: HashMap::new(), saved }
     }
 
     /// Where states are kept.
     pub(super) fn folder(&self) -> Option<&StateDir> {
         self.folder.as_ref()
+    }
+
+    /// Whether a write is under way.
+    pub(super) fn is_writing(&self) -> bool {
+        self.files.values().any(|file| file.under_way)
+    }
+
+    /// Lets the folder go, for another process. Nothing may be under way.
+    pub(super) fn suspend(&mut self) {
+        self.suspended = self.folder.take().map(|folder| folder.path().to_owned());
+    }
+
+    /// Takes the folder back.
+    ///
+    /// # Errors
+    /// It cannot be had; nothing outlives the process then.
+    pub(super) fn resume(&mut self) -> io::Result<()> {
+        if let Some(path) = self.suspended.take() {
+            self.folder = Some(StateDir::open(&path)?);
+        }
+        Ok(())
     }
 
     /// The state of a release is not what is on disk any more.

@@ -156,6 +156,22 @@ impl Releases {
         wait.recv().ok().flatten()
     }
 
+    /// Leaves the releases to another process: returns when all is kept and their folder is free. They stay at their weights,
+    /// and are not judged until [`resume`](Self::resume).
+    pub fn suspend(&self) {
+        let (done, wait) = sync_channel(1);
+        if self.asks.send(Ask::Suspend(done)).is_ok() {
+            // The thread is gone if it panicked, which was reported where it happened.
+            let _ = wait.recv();
+        }
+    }
+
+    /// The releases go on here after all.
+    pub fn resume(&self) {
+        // As above.
+        let _ = self.asks.send(Ask::Resume);
+    }
+
     /// Keeps what is to be kept, and ends the thread.
     pub fn end(&self) {
         // It may have ended already.

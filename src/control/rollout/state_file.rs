@@ -3,9 +3,10 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -51,21 +52,35 @@ pub(super) enum Unusable {
     Format(u32),
 }
 
-/// The folder that holds the states.
+/// The folder that holds the states, of this process alone as long as a copy of this exists.
 #[derive(Clone, Debug)]
-pub(super) struct StateDir(PathBuf);
+pub(super) struct StateDir {
+    path: PathBuf,
+    /// Held, not read.
+    _lock: Arc<File>,
+}
 
 impl StateDir {
-    /// Makes the folder and sees that it can be written to.
+    /// Makes the folder, sees that it can be written to, and keeps other processes off.
     ///
     /// # Errors
-    /// It cannot be made or written to.
+    /// It cannot be made or written to, or another process has it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         fs::create_dir_all(path)?;
         let probe = path.join(".serin-probe");
         File::create(&probe)?.sync_all()?;
         fs::remove_file(&probe)?;
-        Ok(Self(path.to_owned()))
+        let lock = File::create(path.join(".lock"))?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => io::Error::other("another serin keeps its releases there"),
+            TryLockError::Error(error) => error,
+        })?;
+        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The kept state of a release; none if there is none.
@@ -133,7 +148,7 @@ impl StateDir {
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        File::open(&self.path)?.sync_all()
     }
 
     /// `product-service.json`; what a file name cannot hold is written as `%2F`.
@@ -147,7 +162,7 @@ impl StateDir {
                 }
             }
         }
-        self.0.join(format!("{plain}.{kind}"))
+        self.path.join(format!("{plain}.{kind}"))
     }
 }
 

@@ -5,11 +5,13 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use serde_json::json;
 use serin::admin::{AdminState, Board, Readiness, Reloaded, serve};
 use serin::control::rollout::{CommandError, Desk, Status};
-use serin::rollout::{Phase, Refused, State, Verb};
+use serin::rollout::report::Report;
+use serin::rollout::{Analysis, Mode, Phase, Plan, Refused, Rollout, State, Step, Totals, Verb};
 use tokio::sync::oneshot;
 
 /// A release of this name refuses every verb.
@@ -98,6 +100,30 @@ pub(crate) fn release(name: &str, state: State) -> Status {
     release
 }
 
+/// The report of a release that has just begun, as the pure core makes it.
+pub(crate) fn begun(name: &str) -> Report {
+    let mut rollout = Rollout::new(plan(name)).unwrap();
+    rollout.apply(Verb::Start, Duration::ZERO).unwrap();
+    rollout.totals(&Totals::default(), Duration::from_secs(11));
+    rollout.decide(Duration::from_secs(11));
+    Report::of(&rollout)
+}
+
+/// Two steps, errors and latency judged, nothing moved.
+pub(crate) fn plan(name: &str) -> Plan {
+    Plan {
+        name: name.to_owned(),
+        virtual_service: "vs".to_owned(),
+        route: "vs/0".to_owned(),
+        stable: "v1".to_owned(),
+        canary: "v2".to_owned(),
+        steps: vec![Step::new(10), Step::new(100)],
+        analysis: Analysis { slower_than: Some(Duration::from_millis(300)), ..Analysis::default() },
+        mode: Mode::Observe,
+        latency_edges: vec![Duration::from_millis(300)],
+    }
+}
+
 impl FakeAdmin {
     /// Shows these releases. Its `/config/dump` fails, and `/ready` says that it is draining.
     pub(crate) fn start(releases: Vec<Status>) -> Self {
@@ -109,8 +135,8 @@ impl FakeAdmin {
             list: Box::new(move || list.all()),
             command: Box::new(move |name, verb| say.say(name, verb)),
             report: Box::new(move |name| {
-                let begun = report.find(name).filter(|status| status.view.state != State::Idle)?;
-                Some(json!({ "name": begun.view.name }))
+                report.find(name).filter(|status| status.view.state != State::Idle)?;
+                Some(json!(begun(name)))
             }),
         };
         let state = AdminState {

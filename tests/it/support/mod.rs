@@ -2,6 +2,7 @@
 //! what a test says, step by step. Nothing here waits for luck: every wait is for a condition, and fails after [`PATIENCE`].
 
 pub(crate) mod client;
+pub(crate) mod clients;
 pub(crate) mod config;
 pub(crate) mod desk;
 pub(crate) mod echo;

@@ -1,0 +1,87 @@
+//! Listening sockets that this process was started with: by a service manager (systemd's socket activation), or by the process
+//! whose place it takes. Which of them is whose is said by addresses, and for port 0 by names.
+
+use std::net::{SocketAddr, TcpListener};
+use std::{env, io};
+
+use listenfd::ListenFd;
+
+/// The name of sockets of `--listen`.
+pub(super) const LISTEN: &str = "listen";
+/// The name of the socket of `--admin`.
+pub(super) const ADMIN: &str = "admin";
+/// The name of sockets of Gateways.
+pub(super) const GATEWAY: &str = "gateway";
+
+/// The sockets that nobody has taken yet, in the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Inherited(Vec<Socket>);
+
+#[derive(Debug)]
+struct Socket {
+    name: String,
+    address: SocketAddr,
+    socket: TcpListener,
+}
+
+impl Inherited {
+    /// What the environment says: `LISTEN_FDS` and `LISTEN_FDNAMES`, and `LISTEN_PID` if it is there (sd_listen_fds(3)).
+    ///
+    /// # Errors
+    /// One of them is no listening TCP socket.
+    pub(super) fn from_env() -> io::Result<Self> {
+        let mut passed = ListenFd::from_env();
+        let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
+        let mut names = names.split(':');
+        let mut sockets = Vec::with_capacity(passed.len());
+        for index in 0..passed.len() {
+            let name = names.next().unwrap_or_default().to_owned();
+            let Some(socket) = passed.take_tcp_listener(index)? else { continue };
+            socket.set_nonblocking(true)?;
+            sockets.push(Socket { name, address: socket.local_addr()?, socket });
+        }
+        Ok(Self(sockets))
+    }
+
+    /// The sockets of an address. Port 0 stands for the address of the first one of this name and IP address.
+    pub(super) fn take(&mut self, wanted: SocketAddr, name: &str) -> Vec<TcpListener> {
+        let same = |socket: &&Socket| match wanted.port() {
+            0 => socket.address.ip() == wanted.ip() && socket.name == name,
+            _ => socket.address == wanted,
+        };
+        let Some(address) = self.0.iter().find(same).map(|socket| socket.address) else { return Vec::new() };
+        self.0.extract_if(.., |socket| socket.address == address).map(|socket| socket.socket).collect()
+    }
+
+    /// Those that nobody took. They close when this is dropped.
+    pub(super) fn left(&self) -> impl Iterator<Item = SocketAddr> {
+        self.0.iter().map(|socket| socket.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inherited(of: &[(&str, &TcpListener)]) -> Inherited {
+        let socket = |(name, socket): &(&str, &TcpListener)| Socket {
+            name: (*name).to_owned(),
+            address: socket.local_addr().unwrap(),
+            socket: socket.try_clone().unwrap(),
+        };
+        Inherited(of.iter().map(socket).collect())
+    }
+
+    #[test]
+    fn sockets_are_found_by_their_address_and_for_port_0_by_their_name() {
+        let [one, two, three] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let mut all = inherited(&[(ADMIN, &one), (LISTEN, &two), (LISTEN, &two), ("", &three)]);
+        assert!(all.take("[::1]:0".parse().unwrap(), LISTEN).is_empty());
+        assert_eq!(all.take(any, LISTEN).len(), 2, "one for each worker");
+        assert!(all.take(any, LISTEN).is_empty());
+        assert_eq!(all.take(three.local_addr().unwrap(), LISTEN).len(), 1, "whatever it is called");
+        assert_eq!(all.left().collect::<Vec<_>>(), [one.local_addr().unwrap()]);
+        assert_eq!(all.take(any, ADMIN).len(), 1);
+    }
+}

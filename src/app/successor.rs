@@ -1,0 +1,156 @@
+//! Another process in this one's place, with the same sockets: a new binary, without a refused or lost connection. Until it says
+//! that it is ready, nothing has changed; if it never does, this process goes on.
+
+use std::ffi::OsString;
+use std::net::TcpListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram as StdDatagram};
+use std::path::PathBuf;
+use std::process::{Child, Command, id};
+use std::time::Duration;
+use std::{env, io};
+
+use command_fds::{CommandFdExt, FdMapping};
+use tokio::net::UnixDatagram;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::service::{READY, SOCKET};
+
+/// The first descriptor that is passed on (sd_listen_fds(3)).
+const FIRST: i32 = 3;
+/// How long a successor may take until it is ready: it reads the configuration, and resolves names.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How often it is looked whether it has died.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What this process was started as.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+/// A process that may still fail; it is ended when this is dropped.
+struct Attempt(Option<Child>);
+
+impl Program {
+    /// To be asked early: what is at the path later is the new binary.
+    ///
+    /// # Errors
+    /// The system does not say which file this is.
+    pub(super) fn current() -> io::Result<Self> {
+        Ok(Self { path: env::current_exe()?, arguments: env::args_os().skip(1).collect() })
+    }
+
+    /// Starts it again with these sockets, each under a name, and waits until it serves. Its process id.
+    ///
+    /// # Errors
+    /// It could not be started, ended, or did not get ready; it is gone then.
+    pub(super) async fn start(&self, sockets: Vec<(&'static str, TcpListener)>) -> Result<u32, String> {
+        let name = format!("serin-{}-{:016x}", id(), rand::random::<u64>());
+        let ready = listen(&name).map_err(|error| format!("cannot wait for it: {error}"))?;
+        let mut attempt = self.spawn(&name, sockets).map_err(|error| format!("cannot start it: {error}"))?;
+        let deadline = Instant::now() + LONGEST;
+        loop {
+            tokio::select! {
+                said = is_ready(&ready) => if said { return Ok(attempt.succeed()) },
+                () = sleep_until(deadline) => return Err(format!("it was not ready after {} s", LONGEST.as_secs())),
+            }
+            if let Some(ended) = attempt.ended() {
+                return Err(ended);
+            }
+        }
+    }
+
+    fn spawn(&self, notify: &str, sockets: Vec<(&'static str, TcpListener)>) -> io::Result<Attempt> {
+        let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
+        let mut command = Command::new(&self.path);
+        command
+            .args(&self.arguments)
+            .env(SOCKET, format!("@{notify}"))
+            .env("LISTEN_FDS", sockets.len().to_string())
+            .env("LISTEN_FDNAMES", names.join(":"))
+            // It is known after the fork only, and nobody else gets these variables.
+            .env_remove("LISTEN_PID");
+        let passed = (FIRST..).zip(sockets);
+        let mappings = passed.map(|(child_fd, (_, socket))| FdMapping { parent_fd: socket.into(), child_fd });
+        command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
+        Ok(Attempt(Some(command.spawn()?)))
+    }
+}
+
+fn listen(name: &str) -> io::Result<UnixDatagram> {
+    let socket = StdDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
+    socket.set_nonblocking(true)?;
+    UnixDatagram::from_std(socket)
+}
+
+/// Whether it says so within a moment.
+async fn is_ready(socket: &UnixDatagram) -> bool {
+    let mut said = [0; 256];
+    match timeout(LOOK, socket.recv(&mut said)).await {
+        Ok(Ok(length)) => said[..length].split(|byte| *byte == b'\n').any(|line| line == READY.as_bytes()),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+impl Attempt {
+    /// How it ended, if it has.
+    fn ended(&mut self) -> Option<String> {
+        match self.0.as_mut()?.try_wait() {
+            Ok(None) => None,
+            Ok(Some(status)) => Some(format!("it ended: {status}")),
+            Err(error) => Some(format!("nothing is known of it: {error}")),
+        }
+    }
+
+    /// Leaves it alone from now on.
+    fn succeed(mut self) -> u32 {
+        self.0.take().map_or(0, |child| child.id())
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            // It may have ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn program(path: &str, arguments: &[&str]) -> Program {
+        Program { path: path.into(), arguments: arguments.iter().map(OsString::from).collect() }
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_is_told_and_gone() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let sockets = || vec![("listen", socket.try_clone().unwrap())];
+        let error = program("/nowhere/at/all", &[]).start(sockets()).await.unwrap_err();
+        assert!(error.contains("cannot start it"), "{error}");
+        let error = program("/bin/sh", &["-c", "exit 7"]).start(sockets()).await.unwrap_err();
+        assert!(error.contains("it ended") && error.contains('7'), "{error}");
+    }
+
+    #[tokio::test]
+    async fn sockets_and_their_names_are_passed_on() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let said = folder.path().join("said");
+        // Says what it got, and not that it is ready.
+        let script = format!(
+            "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID > {0}.new; test -S /dev/fd/3 && test -S /dev/fd/4 && mv {0}.new {0}",
+            said.display()
+        );
+        let sockets = vec![("listen", socket.try_clone().unwrap()), ("admin", socket.try_clone().unwrap())];
+        let error = program("/bin/sh", &["-c", &script]).start(sockets).await.unwrap_err();
+        assert!(error.contains("it ended"), "{error}");
+        assert_eq!(std::fs::read_to_string(said).unwrap().trim(), "2 listen:admin");
+    }
+}
