@@ -29,6 +29,7 @@ Example:
   serin rollout status product-service --wait
   serin rollout promote product-service --full
   serin rollout abort product-service --admin 127.0.0.1:15001
+  serin rollout plan config/rollout --rps 100
 
 Exit status: 0 done, 1 the release refuses (or, with --wait, was not promoted), 2 no answer, or no such release.")]
 pub struct Rollout {

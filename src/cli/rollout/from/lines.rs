@@ -132,11 +132,12 @@ impl Lines {
 }
 
 impl Line {
-    /// How long the first attempt took: what is judged. Where there were more, at most what the last one left of the whole.
+    /// How long the first attempt took: what is judged. Where it failed and there were more, at most what the last one left of the
+    /// whole. (An attempt that was repeated for nothing did not fail, but is among them.)
     fn latency(&self) -> Duration {
         let whole = self.duration_ms;
         let millis = match self.upstream_ms {
-            Some(upstream) if self.attempts <= 1 => upstream,
+            Some(upstream) if self.attempts <= 1 || self.first_failed == Some(false) => upstream,
             Some(upstream) => whole - upstream,
             None => whole,
         };
@@ -236,6 +237,8 @@ mod tests {
         let request = lines.requests[0];
         assert_eq!((request.version, request.share, request.bad), (Arm::Canary, 0.1, true));
         assert_eq!(request.latency, Duration::from_micros(10_250));
+        let repeated = read(&[text(1, r#""attempts":2"#)]);
+        assert_eq!(repeated.requests[0].latency, Duration::from_micros(20_250));
     }
 
     #[test]
