@@ -3,7 +3,7 @@
 //! The real binary runs a release at 10 % with the defaults of the analysis, but without a warm-up, again and again (`retry`), under
 //! steady concurrent load. Counted are the requests of both versions until the decision, as the release itself gives them; timed
 //! are the last request that was still routed to the canary (`time` in the access log, whole milliseconds) and the last that
-//! arrived there, both against the line of the log that says the decision. `-- --help` lists the options.
+//! arrived there, both from the moment of the decision by the release's own clock. `-- --help` lists the options.
 
 mod load;
 mod proxy;
@@ -91,11 +91,11 @@ fn pass(options: &Options, rate: Option<u32>) -> Result<Pass, String> {
         let begun = Timestamp::now();
         proxy.say(verb)?;
         verb = "retry";
-        wait("the rollback", || proxy.rollbacks().len() >= number)?;
-        let at = proxy.rollbacks()[number - 1];
+        wait("the rollback", || proxy.rollbacks() >= number)?;
         let (answered, rolled_back) = (load.answered.load(Relaxed), Instant::now());
         wait("what is late", || load.answered.load(Relaxed) >= answered + AFTER.0 && rolled_back.elapsed() >= AFTER.1)?;
-        decided.push((begun, at, proxy.requests()?));
+        let (at, requests) = proxy.decision()?;
+        decided.push((begun, at, requests));
     }
     let seconds = since.0.elapsed().as_secs_f64();
     let rps = (load.answered.load(Relaxed) - since.1) as f64 / seconds;

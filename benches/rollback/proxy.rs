@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use rustix::process::{Pid, Signal, kill_process};
@@ -63,11 +64,17 @@ impl Proxy {
         fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// When each rollback was decided, by the log.
-    pub(crate) fn rollbacks(&self) -> Vec<Timestamp> {
+    /// When each release began, by the log.
+    fn beginnings(&self) -> Vec<Timestamp> {
         let log = self.log();
-        let lines = log.lines().filter(|line| line.contains("release shop: rolled back shop at 10 %"));
-        lines.filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+        let begins =
+            |line: &&str| ["started", "retried"].iter().any(|verb| line.contains(&format!("{verb} shop at 10 %")));
+        log.lines().filter(begins).filter_map(|line| line.split(' ').next()?.parse().ok()).collect()
+    }
+
+    /// How many releases were rolled back.
+    pub(crate) fn rollbacks(&self) -> usize {
+        self.log().lines().filter(|line| line.contains("rolled back shop at 10 %")).count()
     }
 
     /// Says a verb to the release.
@@ -75,14 +82,21 @@ impl Proxy {
         self.ask("POST", &format!("/{verb}"))
     }
 
-    /// How many requests of both versions the last decision is on.
-    pub(crate) fn requests(&self) -> Result<u64, String> {
+    /// When the last rollback was decided, and on how many requests of both versions. The time is that of the log's line of the
+    /// beginning, and the running time from there to the decision, which is that of the turn that led to it: never too late.
+    pub(crate) fn decision(&self) -> Result<(Timestamp, u64), String> {
         let status = self.ask("GET", "")?;
-        let last = status["events"].as_array().and_then(|events| events.last()).cloned().unwrap_or_default();
+        let events = status["events"].as_array().cloned().unwrap_or_default();
+        let first = events.iter().rfind(|event| ["started", "retried"].iter().any(|reason| event["reason"] == *reason));
+        let (first, last) = (first.cloned().unwrap_or_default(), events.last().cloned().unwrap_or_default());
         let routed = |arm: &str| last["numbers"][arm]["routed"].as_u64();
         let judged = last["numbers"]["tests"].as_array().map_or(0, Vec::len);
-        match (last["to"]["name"].as_str(), judged, routed("stable"), routed("canary")) {
-            (Some("rolledBack"), 2, Some(stable), Some(canary)) => Ok(stable + canary),
+        let running = first["at"].as_f64().zip(last["at"].as_f64()).map(|(from, to)| (to - from).max(0.0));
+        let began = self.beginnings().last().copied();
+        match (last["to"]["name"].as_str(), judged, began.zip(running), routed("stable").zip(routed("canary"))) {
+            (Some("rolledBack"), 2, Some((began, running)), Some((stable, canary))) => {
+                Ok((began + Duration::from_secs_f64(running), stable + canary))
+            }
             _ => Err(format!("this is no rollback by errors and latency: {last:#}")),
         }
     }

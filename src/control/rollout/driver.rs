@@ -236,8 +236,10 @@ impl Driver {
             let judged = panic::catch_unwind(AssertUnwindSafe(|| release.judge(now)));
             moved.push((name.clone(), judged.unwrap_or_else(|_| begin::broken(name, release, now))));
         }
-        moved.iter().for_each(|(name, moves)| self.tell(name, moves));
+        // A log, or a report, that takes its time holds no rollback up.
         self.settle(now);
+        moved.iter().for_each(|(name, moves)| self.tell(name, moves));
+        self.keep(now);
         self.show(now);
         self.answer(now);
     }
@@ -307,7 +309,11 @@ impl Driver {
             self.means.snapshots.publish(next);
             self.means.metrics.activate(routes);
         }
-        for (name, release) in &mut self.releases {
+    }
+
+    /// Writes what is due.
+    fn keep(&mut self, now: Instant) {
+        for (name, release) in &self.releases {
             let active = release.rollout.state().is_active();
             self.keeper.keep(name, now, active, || (release.kept(), release.rollout.weight()));
         }
