@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use super::Options;
@@ -50,15 +50,20 @@ pub struct Running {
     snapshots: Arc<Snapshots>,
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
-    admin_thread: JoinHandle<()>,
+    admin_port: AdminPort,
     rollout_thread: JoinHandle<()>,
     releases: Releases,
     log_thread: Option<AccessLogThread>,
     watch: Option<FileWatch>,
     open: Arc<ListenerSet>,
-    admin_socket: StdListener,
-    /// The admin port may end before the rest: where another process has taken over.
-    admin_end: Shutdown,
+}
+
+/// The admin port. It may end before the rest: where another process has taken over.
+#[derive(Debug)]
+struct AdminPort {
+    socket: StdListener,
+    end: Shutdown,
+    thread: JoinHandle<()>,
 }
 
 /// Who tells clients and balancers that this process ends.
@@ -77,16 +82,12 @@ pub enum Farewell {
 /// # Errors
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
-    let Options { inputs, settings, listeners, workers, .. } = &options;
+    let Options { inputs, settings, workers, .. } = &options;
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver = start_resolver(&registry)?;
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
-    let mut inherited = Inherited::from_env().map_err(|error| failed("take over sockets", &error))?;
-    let admin_socket = inherited.take(options.admin, ADMIN).into_iter().next();
-    let listeners = Arc::new(ListenerSet::new(listeners, senders, inherited)?);
-    let admin_socket = admin_socket.map_or_else(|| StdListener::bind(options.admin), Ok);
-    let admin_socket = admin_socket.map_err(|error| taken(options.admin, &error, "--admin"))?;
+    let (listeners, admin_socket) = open_sockets(&options, senders)?;
     let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
@@ -121,9 +122,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
     let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
-    let admin_end = Shutdown::default();
-    let served = admin_socket.try_clone().map_err(|error| failed("serve the admin port", &error))?;
-    let admin_thread = start_admin(served, state, &admin_end)?;
+    let admin_port = AdminPort::start(admin_socket, state)?;
     let watch = watch(inputs, &publisher)?;
     Ok(Running {
         listeners: listeners.started(),
@@ -133,15 +132,25 @@ pub fn start(options: Options) -> Result<Running, String> {
         snapshots,
         shutdown,
         workers,
-        admin_thread,
+        admin_port,
         rollout_thread,
         releases,
         log_thread,
         watch,
         open: listeners,
-        admin_socket,
-        admin_end,
     })
+}
+
+/// The listeners of the command line and the admin port: opened, or taken over.
+fn open_sockets(
+    options: &Options,
+    workers: Vec<UnboundedSender<Opened>>,
+) -> Result<(Arc<ListenerSet>, StdListener), String> {
+    let mut inherited = Inherited::from_env().map_err(|error| failed("take over sockets", &error))?;
+    let passed = inherited.take(options.admin, ADMIN).into_iter().next();
+    let listeners = ListenerSet::new(&options.listeners, workers, inherited)?;
+    let admin = passed.map_or_else(|| StdListener::bind(options.admin), Ok);
+    Ok((Arc::new(listeners), admin.map_err(|error| taken(options.admin, &error, "--admin"))?))
 }
 
 fn start_resolver(registry: &Arc<Registry>) -> Result<Arc<Resolver>, String> {
@@ -149,10 +158,20 @@ fn start_resolver(registry: &Arc<Registry>) -> Result<Arc<Resolver>, String> {
     started.map(Arc::new).map_err(|error| failed("start a thread", &error))
 }
 
-fn start_admin(socket: StdListener, state: AdminState, end: &Shutdown) -> Result<JoinHandle<()>, String> {
-    let mut end = end.listen();
-    let ended = async move { end.reached(Stage::Aborted).await };
-    admin::serve(socket, state, ended).map_err(|error| failed("start the admin thread", &error))
+impl AdminPort {
+    fn start(socket: StdListener, state: AdminState) -> Result<Self, String> {
+        let end = Shutdown::default();
+        let mut told = end.listen();
+        let ended = async move { told.reached(Stage::Aborted).await };
+        let served = socket.try_clone().map_err(|error| failed("serve the admin port", &error))?;
+        let thread = admin::serve(served, state, ended).map_err(|error| failed("start the admin thread", &error))?;
+        Ok(Self { socket, end, thread })
+    }
+
+    /// Takes no more connections.
+    fn close(&self) {
+        self.end.enter(Stage::Aborted);
+    }
 }
 
 fn open_log(options: &Options, metrics: &Metrics) -> Result<Option<(AccessLog, AccessLogThread)>, String> {
@@ -216,7 +235,7 @@ impl Running {
     /// There is no descriptor left.
     pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, StdListener)>> {
         let mut sockets = self.open.sockets()?;
-        sockets.push((ADMIN, self.admin_socket.try_clone()?));
+        sockets.push((ADMIN, self.admin_port.socket.try_clone()?));
         Ok(sockets)
     }
 
@@ -240,7 +259,7 @@ impl Running {
             Farewell::TakenOver => {
                 // The files and the admin port are the other's business now.
                 self.watch = None;
-                self.admin_end.enter(Stage::Aborted);
+                self.admin_port.close();
             }
         }
         self.open.let_go();
@@ -261,7 +280,7 @@ impl Running {
 
     fn end(self) -> usize {
         self.shutdown.enter(Stage::Aborted);
-        self.admin_end.enter(Stage::Aborted);
+        self.admin_port.close();
         drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
         // With the last worker went the last who could log.
@@ -269,7 +288,7 @@ impl Running {
         self.releases.end();
         let _ = self.rollout_thread.join();
         // The admin thread ends by the same signal; a panic in it was logged where it happened.
-        let _ = self.admin_thread.join();
+        let _ = self.admin_port.thread.join();
         cut_off
     }
 }
