@@ -188,9 +188,13 @@ impl Snapshots {
 
     /// Frees what was in force before and no request holds any more. Takes its time: not for a data-plane thread.
     pub fn free_retired(&self) {
-        // Nobody can get hold of it again, once this list is the only one that has it.
-        let unheld: Vec<_> = self.retired().extract_if(.., |one| Arc::strong_count(one) == 1).collect();
+        let unheld: Vec<_> = self.retired().extract_if(.., |one| is_unheld(one)).collect();
         drop(unheld);
+    }
+
+    /// Whether [`free_retired`](Self::free_retired) would find something.
+    pub fn has_retired(&self) -> bool {
+        self.retired().iter().any(is_unheld)
     }
 
     /// The generation of this moment, for a moment only.
@@ -206,6 +210,11 @@ impl Snapshots {
     fn retired(&self) -> MutexGuard<'_, Vec<Arc<Compiled>>> {
         self.retired.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Nobody can get hold of it again, once the list of what is retired is the only one that has it.
+fn is_unheld(compiled: &Arc<Compiled>) -> bool {
+    Arc::strong_count(compiled) == 1
 }
 
 /// Builds snapshots on top of what is alive.
@@ -278,7 +287,9 @@ mod tests {
         snapshots.publish(builder.empty());
         snapshots.free_retired();
         assert_eq!(alive(), 2, "it is held");
+        assert!(!snapshots.has_retired());
         drop(held);
+        assert!(snapshots.has_retired());
         assert_eq!(alive(), 2, "that freed nothing");
         snapshots.free_retired();
         assert_eq!(alive(), 1);

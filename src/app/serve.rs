@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex};
-use std::thread::JoinHandle;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -20,7 +20,7 @@ use crate::admin::{self, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::rollout::Releases;
-use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger};
+use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger, give_way};
 use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots, active_routes};
@@ -213,7 +213,15 @@ impl Running {
     /// Looks after what runs, to be called about once a second: frees what earlier configurations held, and says whether every
     /// worker is alive.
     pub fn look_after(&self) -> bool {
-        self.snapshots.free_retired();
+        if self.snapshots.has_retired() {
+            let snapshots = Arc::clone(&self.snapshots);
+            let free = move || {
+                give_way();
+                snapshots.free_retired();
+            };
+            // If there is no thread now, there is one a second later.
+            let _ = thread::Builder::new().name("serin-free".into()).spawn(free);
+        }
         !self.workers.iter().any(WorkerHandle::is_finished)
     }
 
@@ -226,7 +234,7 @@ impl Running {
     pub fn reload_soon(&self, trigger: Trigger) {
         let publisher = self.publisher.clone();
         // It ends by itself within one reload.
-        let _ = std::thread::Builder::new().name("serin-reload".into()).spawn(move || publisher.reload(trigger));
+        let _ = thread::Builder::new().name("serin-reload".into()).spawn(move || publisher.reload(trigger));
     }
 
     /// Every listening socket under its name, for the process that takes this one's place.

@@ -2,11 +2,13 @@
 //! Nothing here serves a request or runs on a data-plane thread.
 
 mod changes;
+mod courteous;
 pub mod file_watch;
 pub mod publisher;
 pub mod rollout;
 pub mod status;
 
+pub use courteous::give_way;
 pub use file_watch::{FileWatch, Pace};
 pub use publisher::{Inputs, Install, Outcome, Publisher};
 pub use status::{OnDisk, OnDiskState, Rejection, Status};

@@ -16,6 +16,7 @@ use crate::telemetry::{Metrics, ReloadResult};
 
 use super::Trigger;
 use super::changes::{self, Weights};
+use super::courteous::courteously;
 use super::status::{self, OnDisk, OnDiskState, Rejection, Status};
 
 /// Builds what serves a valid configuration under this generation and puts it in force with one swap; or refuses it,
@@ -147,6 +148,9 @@ impl Publisher {
     }
 }
 
+/// More text than this, in bytes, takes so long to understand (over 10 ms) that requests would feel it.
+const LARGE: usize = 256 * 1024;
+
 /// What came of trying to put something in force.
 enum Attempt {
     /// It is, with these warnings and weights.
@@ -210,7 +214,11 @@ impl Turn<'_> {
         let generation = self.writer.generation + 1;
         let sources: Vec<PathBuf> = read.sources.iter().map(|source| source.path.clone()).collect();
         // A mistake of this program in reading one file must not end a proxy that serves another.
-        let attempt = panic::catch_unwind(AssertUnwindSafe(|| self.attempt(read, generation, &mut hash)));
+        let large = read.sources.iter().map(|source| source.text.len()).sum::<usize>() > LARGE;
+        let attempt = panic::catch_unwind(AssertUnwindSafe(|| match large {
+            true => courteously(|| self.attempt(read, generation, &mut hash)),
+            false => self.attempt(read, generation, &mut hash),
+        }));
         let missing = self.missing();
         let rejected = |hash, (problems, text)| Rejection { hash, missing, problems, text };
         let writer = &mut *self.writer;

@@ -77,6 +77,8 @@ pub(super) struct Driver {
     webhooks: Webhooks,
     /// When the picture of the releases was made last; none: something happened since.
     shown_at: Option<Instant>,
+    /// Whether weights have moved since the last configuration.
+    stepped: bool,
     /// Whether another process may drive the releases.
     suspended: bool,
     /// Who waits until what they asked for is in force and kept.
@@ -90,8 +92,8 @@ impl Driver {
         let keeper = Keeper::new(means.folder.take(), saved);
         let (releases, baselines, bell) = (BTreeMap::new(), Baselines::default(), Arc::default());
         let webhooks = Webhooks::start();
-        let (shown_at, suspended, answers) = (None, false, Vec::new());
-        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, shown_at, suspended, answers }
+        let (shown_at, stepped, suspended, answers) = (None, false, false, Vec::new());
+        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, shown_at, stepped, suspended, answers }
     }
 
     /// Works until told to end.
@@ -159,9 +161,12 @@ impl Driver {
                 self.keeper.changed(name);
             }
         }
-        let next = snapshot.with_overlays(&self.overlays());
-        // Series exist before the first request can count in them.
-        self.means.metrics.activate(active_routes(&next));
+        let overlays = self.overlays();
+        let next = snapshot.with_overlays(&overlays);
+        // Its series exist; their shares are the declared ones, or by now those of a step of what was in force before.
+        if mem::take(&mut self.stepped) || !overlays.is_empty() {
+            self.means.metrics.activate(active_routes(&next));
+        }
         self.means.snapshots.publish(next);
         self.shown_at = None;
     }
@@ -303,7 +308,7 @@ impl Driver {
             }
         }
         if overlaid {
-            self.shown_at = None;
+            (self.shown_at, self.stepped) = (None, true);
             let next = self.means.snapshots.load().with_overlays(&self.overlays());
             let routes = active_routes(&next);
             self.means.snapshots.publish(next);

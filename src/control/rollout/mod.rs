@@ -28,7 +28,7 @@ pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder};
 pub use orders::{order, orders};
 
 use crate::rollout::{Refused, Verb, View};
-use crate::snapshot::{Snapshot, Snapshots};
+use crate::snapshot::{Snapshot, Snapshots, active_routes};
 use crate::telemetry::Metrics;
 use driver::{Ask, Driver, Means};
 use state_file::StateDir;
@@ -94,6 +94,7 @@ pub struct Releases {
     asks: UnboundedSender<Ask>,
     shown: Arc<Mutex<Vec<Status>>>,
     snapshots: Arc<Snapshots>,
+    metrics: Metrics,
 }
 
 impl Releases {
@@ -109,7 +110,12 @@ impl Releases {
         let folder = state_dir.map(StateDir::open).transpose()?;
         let (sender, asks) = unbounded_channel();
         let shown = Arc::default();
-        let releases = Self { asks: sender, shown: Arc::clone(&shown), snapshots: Arc::clone(&snapshots) };
+        let releases = Self {
+            asks: sender,
+            shown: Arc::clone(&shown),
+            snapshots: Arc::clone(&snapshots),
+            metrics: metrics.clone(),
+        };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = thread::Builder::new().name("serin-rollout".to_owned()).spawn(move || {
             runtime.block_on(async { Driver::new(Means { snapshots, metrics, folder, shown }, asks).run().await });
@@ -120,6 +126,8 @@ impl Releases {
     /// Puts a new configuration in force, under the weights of the releases that it orders. Returns when it is, and
     /// [`Self::list`] shows its releases.
     pub fn publish(&self, next: Snapshot, orders: Vec<Order>) {
+        // Series exist before the first request can count in them. Here, because it takes its time and a rollback has none.
+        self.metrics.activate(active_routes(&next));
         let (done, wait) = sync_channel(1);
         match self.asks.send(Ask::Publish(Box::new(next), orders, done)) {
             // The thread is gone if it panicked, which was reported where it happened: then there are no releases any more.

@@ -13,6 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::RuleAddress;
 use crate::rollout::Rollout;
 
+/// The file in the folder that whoever has it holds a lock on. A file, and not the folder: also over NFS.
+const LOCK: &str = ".lock";
 /// The version of the format.
 const FORMAT: u32 = 1;
 
@@ -70,7 +72,7 @@ impl StateDir {
         let probe = path.join(".serin-probe");
         File::create(&probe)?.sync_all()?;
         fs::remove_file(&probe)?;
-        let lock = File::create(path.join(".lock"))?;
+        let lock = File::create(path.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => io::Error::other("another serin keeps its releases there"),
             TryLockError::Error(error) => error,
@@ -197,9 +199,21 @@ pub(super) mod tests {
         state.save("team/a", &kept(30)).unwrap();
         assert_eq!(state.load("team/a").unwrap().unwrap(), kept(30));
         assert!(state.load("team%2Fa").unwrap().is_none(), "names do not meet");
-        let names: Vec<_> =
-            fs::read_dir(folder.path().join("new")).unwrap().map(|one| one.unwrap().file_name()).collect();
+        let names = fs::read_dir(folder.path().join("new")).unwrap().map(|one| one.unwrap().file_name());
+        let names: Vec<_> = names.filter(|name| name != LOCK).collect();
         assert_eq!(names, ["team%2Fa.json"], "nothing is left beside it");
+    }
+
+    #[test]
+    fn a_folder_belongs_to_one_process_at_a_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = StateDir::open(folder.path()).unwrap();
+        let copy = first.clone();
+        drop(first);
+        let error = StateDir::open(folder.path()).unwrap_err();
+        assert_eq!(error.to_string(), "another serin keeps its releases there");
+        drop(copy);
+        StateDir::open(folder.path()).unwrap();
     }
 
     #[test]
