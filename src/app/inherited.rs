@@ -45,12 +45,25 @@ impl Inherited {
 
     /// The sockets of an address. Port 0 stands for the address of the first one of this name and IP address.
     pub(super) fn take(&mut self, wanted: SocketAddr, name: &str) -> Vec<TcpListener> {
+        let Some(address) = self.find(wanted, name) else { return Vec::new() };
+        self.0.extract_if(.., |socket| socket.address == address).map(|socket| socket.socket).collect()
+    }
+
+    /// Copies of the same, which stay here, too.
+    ///
+    /// # Errors
+    /// There is no descriptor left.
+    pub(super) fn copy(&self, wanted: SocketAddr, name: &str) -> io::Result<Vec<TcpListener>> {
+        let Some(address) = self.find(wanted, name) else { return Ok(Vec::new()) };
+        self.0.iter().filter(|socket| socket.address == address).map(|socket| socket.socket.try_clone()).collect()
+    }
+
+    fn find(&self, wanted: SocketAddr, name: &str) -> Option<SocketAddr> {
         let same = |socket: &&Socket| match wanted.port() {
             0 => socket.address.ip() == wanted.ip() && socket.name == name,
             _ => socket.address == wanted,
         };
-        let Some(address) = self.0.iter().find(same).map(|socket| socket.address) else { return Vec::new() };
-        self.0.extract_if(.., |socket| socket.address == address).map(|socket| socket.socket).collect()
+        self.0.iter().find(same).map(|socket| socket.address)
     }
 
     /// Those that nobody took. They close when this is dropped.
@@ -77,6 +90,7 @@ mod tests {
         let [one, two, three] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let mut all = inherited(&[(ADMIN, &one), (LISTEN, &two), (LISTEN, &two), ("", &three)]);
+        assert_eq!(all.copy(any, LISTEN).unwrap().len(), 2);
         assert!(all.take("[::1]:0".parse().unwrap(), LISTEN).is_empty());
         assert_eq!(all.take(any, LISTEN).len(), 2, "one for each worker");
         assert!(all.take(any, LISTEN).is_empty());

@@ -36,6 +36,8 @@ struct State {
     copies: Vec<(Bound, StdListener)>,
     /// What this process was started with and nobody has asked for yet.
     inherited: Inherited,
+    /// Whether copies are not made any more.
+    ending: bool,
     /// Whether what opens and closes is logged; at start it is printed.
     logs: bool,
 }
@@ -106,7 +108,7 @@ impl ListenerSet {
         let mut ready = Prepared { kept: Vec::new(), opened: Vec::new() };
         let mut problems = Vec::new();
         for wanted in self.wanted(loaded, &mut problems) {
-            if let Err(problem) = self.prepare_one(wanted, &mut state, &mut ready) {
+            if let Err(problem) = self.prepare_one(wanted, &state, &mut ready) {
                 problems.push(problem);
             }
         }
@@ -127,6 +129,7 @@ impl ListenerSet {
             if state.logs {
                 tracing::info!("listener {}", shown(listener.bound()));
             }
+            state.inherited.take(listener.bound().local, GATEWAY);
             self.hand_over(&listener, sockets, &mut state);
             now.push(listener);
         }
@@ -157,7 +160,9 @@ impl ListenerSet {
 
     /// Lets the workers be the only ones who hold sockets, so that these close when the workers close them.
     pub(super) fn let_go(&self) {
-        self.state().copies.clear();
+        let mut state = self.state();
+        state.ending = true;
+        state.copies.clear();
     }
 
     /// What the Gateways ask for, but for what a listener of the command line serves already.
@@ -199,7 +204,7 @@ impl ListenerSet {
         Ok(Wanted { bound: Bound { local, port: asked.port, scheme }, tls, place: first.place })
     }
 
-    fn prepare_one(&self, wanted: Wanted, state: &mut State, ready: &mut Prepared) -> Result<(), Diagnostic> {
+    fn prepare_one(&self, wanted: Wanted, state: &State, ready: &mut Prepared) -> Result<(), Diagnostic> {
         let Wanted { bound, tls, place } = wanted;
         let known = state.gateways.iter().find(|listener| listener.bound() == bound);
         let before = known.and_then(|listener| listener.tls());
@@ -215,12 +220,12 @@ impl ListenerSet {
         let mut own = self.mesh.iter().chain(&state.gateways).chain(&closing).chain(opened);
         // What this process holds itself is no obstacle, neither a wider address nor one that is about to close.
         let shared = own.any(|other| overlaps(other.bound(), bound));
-        let passed = state.inherited.take(bound.local, GATEWAY);
-        let sockets = match shared {
+        let passed = state.inherited.copy(bound.local, GATEWAY);
+        let sockets = passed.and_then(|passed| match shared {
             _ if !passed.is_empty() => self.spread(passed).map(|(_, sockets)| sockets),
             true => bind_shared(bound.local, self.workers.len()),
             false => bind(bound.local, self.workers.len()).map(|(_, sockets)| sockets),
-        };
+        });
         let sockets = sockets.map_err(|error| {
             let message = format!("cannot listen on {}: {}", bound.local, reason(&error));
             Diagnostic::error(Kind::Value, place, message).help(remedy(&error, "--port-map"))
@@ -245,6 +250,7 @@ impl ListenerSet {
     fn hand_over(&self, listener: &Arc<Listener>, sockets: Vec<StdListener>, state: &mut State) {
         for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
             match socket.try_clone() {
+                _ if state.ending => {}
                 Ok(copy) => state.copies.push((listener.bound(), copy)),
                 Err(error) => tracing::error!("{} cannot be handed on: {error}", shown(listener.bound())),
             }

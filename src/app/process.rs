@@ -1,10 +1,12 @@
 //! One proxy as a whole process: what it prints, which signals it obeys, how it exits.
 
+use std::io::{self, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::interval;
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, timeout};
 
 use super::Options;
 use super::listeners::shown;
@@ -13,6 +15,8 @@ use super::service;
 use super::successor::Program;
 use crate::control::Trigger;
 
+/// How long a process that is to be replaced waits until nothing changes any more.
+const LONGEST_REST: Duration = Duration::from_secs(30);
 /// Something had to be cut off at the end.
 const CUT_OFF: u8 = 3;
 
@@ -37,11 +41,15 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         let drain_timeout = options.drain_timeout;
         let program = Program::current().map_err(|error| format!("error: cannot tell what is running: {error}"))?;
         let running = start(options)?;
+        // Whoever read this may have gone away.
+        let mut out = io::stdout().lock();
         for listener in &running.listeners {
-            println!("listener {}", shown(*listener));
+            let _ = writeln!(out, "listener {}", shown(*listener));
         }
-        println!("admin http://{}", running.admin);
-        service::say(service::READY);
+        let _ = writeln!(out, "admin http://{}", running.admin);
+        drop(out);
+        service::say(service::PREDECESSOR, service::READY);
+        service::say(service::MANAGER, service::READY);
         let Some(farewell) = signals.wait_for_end(&running, &program).await else {
             tracing::error!("a worker thread has died; this is a mistake in serin");
             return Ok(ExitCode::FAILURE);
@@ -49,7 +57,7 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         tracing::info!("draining");
         let cut_off = tokio::select! {
             cut_off = running.drain(drain_timeout, farewell) => cut_off,
-            () = signals.any_end() => {
+            () = signals.end_again(farewell) => {
                 tracing::warn!("second signal: ending now");
                 return Ok(ExitCode::from(CUT_OFF));
             }
@@ -88,28 +96,42 @@ impl Signals {
     /// Lets another process take over; none: it could not, and this one goes on.
     async fn hand_over(&mut self, running: &Running, program: &Program) -> Option<Farewell> {
         tracing::info!("starting the process that takes over");
-        running.suspend_releases();
         let started = async {
+            let resting = timeout(LONGEST_REST, spawn_blocking(running.rest())).await;
+            resting
+                .map_err(|_| "a change or a write under way does not end".to_owned())?
+                .map_err(|error| error.to_string())?;
             let sockets = running.sockets().map_err(|error| format!("cannot copy the sockets: {error}"))?;
             program.start(sockets).await
         };
         let outcome = tokio::select! {
             outcome = started => outcome,
-            _ = self.terminate.recv() => return Some(Farewell::Announced),
+            _ = self.terminate.recv() => {
+                running.go_on();
+                return Some(Farewell::Announced);
+            }
             _ = self.interrupt.recv() => return Some(Farewell::Silent),
         };
         match outcome {
             Ok(pid) => {
                 tracing::info!("process {pid} has taken over");
-                service::say(&format!("MAINPID={pid}"));
+                service::say(service::MANAGER, &format!("MAINPID={pid}"));
                 Some(Farewell::TakenOver)
             }
             Err(error) => {
                 tracing::error!("nothing has taken over, this process goes on: {error}");
-                running.resume_releases();
+                running.go_on();
                 None
             }
         }
+    }
+
+    /// A second signal that ends; for a process whose place was taken, the first one may have been meant for the other.
+    async fn end_again(&mut self, farewell: Farewell) {
+        if farewell == Farewell::TakenOver {
+            self.any_end().await;
+        }
+        self.any_end().await;
     }
 
     async fn any_end(&mut self) {

@@ -16,6 +16,7 @@ use super::inherited::{ADMIN, Inherited};
 use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
 use super::notices::Notices;
+use super::service;
 use crate::admin::{self, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
@@ -117,13 +118,14 @@ pub fn start(options: Options) -> Result<Running, String> {
         log,
         shutdown: shutdown.listen(),
     };
-    let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
-    let snapshots = shared.snapshots;
+    let snapshots = Arc::clone(&shared.snapshots);
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
     let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
     let admin_port = AdminPort::start(admin_socket, state)?;
     let watch = watch(inputs, &publisher)?;
+    // Last: whoever takes connections must not fail any more.
+    let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
     Ok(Running {
         listeners: listeners.started(),
         admin,
@@ -191,6 +193,10 @@ fn publish_first(
     let install = Box::new(move |loaded: &Loaded, generation| install.install(loaded, generation));
     let publisher = Publisher::new(options.inputs.clone(), settings, metrics.clone(), install);
     match publisher.start() {
+        // Another process has one in force that it would give up for nothing.
+        Outcome::Rejected { .. } if service::has_predecessor() => {
+            Err("error: there is no valid configuration to take over with".to_owned())
+        }
         Outcome::Rejected { .. } if !options.wait_for_config => {
             Err("error: there is no valid configuration to start with (--wait-for-config would wait for one)"
                 .to_owned())
@@ -247,27 +253,36 @@ impl Running {
         Ok(sockets)
     }
 
-    /// Leaves the releases, with all that is known of them, to another process; they stay as they are meanwhile.
-    pub(super) fn suspend_releases(&self) {
-        self.releases.suspend();
+    /// Changes nothing from now on, and leaves the releases, with all that is known of them, to another process. Waits for what is
+    /// under way; to be called where that is no harm.
+    pub(super) fn rest(&self) -> impl FnOnce() + Send + 'static {
+        let (publisher, releases) = (self.publisher.clone(), self.releases.clone());
+        move || {
+            publisher.freeze();
+            releases.suspend();
+        }
     }
 
-    /// The releases go on here.
-    pub(super) fn resume_releases(&self) {
+    /// Everything goes on here, and what was changed meanwhile is read.
+    pub(super) fn go_on(&self) {
         self.releases.resume();
+        self.publisher.thaw();
+        self.reload_soon(Trigger::Signal);
     }
 
     /// Ends well: says so, takes what still comes, lets requests finish. Returns how many connections had to be cut off after
     /// `limit`.
     pub async fn drain(mut self, limit: Duration, farewell: Farewell) -> usize {
-        self.shutdown.enter(Stage::Announced);
         match farewell {
-            Farewell::Announced => sleep(ANNOUNCE).await,
+            Farewell::Announced => {
+                self.shutdown.enter(Stage::Announced);
+                sleep(ANNOUNCE).await;
+            }
             Farewell::Silent => {}
             Farewell::TakenOver => {
-                // The files and the admin port are the other's business now.
-                self.watch = None;
+                // The admin port and the files are the other's business now.
                 self.admin_port.close();
+                self.watch = None;
             }
         }
         self.open.let_go();

@@ -1,4 +1,4 @@
-//! What is said to whoever started this process: that it is ready, and which process it is now (sd_notify(3)).
+//! What is said to whoever started this process: that it is ready, and which process it is now, in the words of sd_notify(3).
 
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
@@ -6,16 +6,23 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::{env, io};
 
-/// The variable with the address of who wants to know.
-pub(super) const SOCKET: &str = "NOTIFY_SOCKET";
+/// The variable with the address of the service manager.
+pub(super) const MANAGER: &str = "NOTIFY_SOCKET";
+/// The variable with the address of the process whose place this one takes.
+pub(super) const PREDECESSOR: &str = "SERIN_PREDECESSOR";
 /// This process serves.
 pub(super) const READY: &str = "READY=1";
 
-/// Says something, if anybody wants to know. That it cannot be said is logged and changes nothing.
-pub(super) fn say(state: &str) {
-    let Some(socket) = env::var_os(SOCKET).filter(|socket| !socket.is_empty()) else { return };
+/// Whether this process takes another one's place.
+pub(super) fn has_predecessor() -> bool {
+    env::var_os(PREDECESSOR).is_some()
+}
+
+/// Says something to whoever has an address in this variable. That it cannot be said is logged and changes nothing.
+pub(super) fn say(to: &str, state: &str) {
+    let Some(socket) = env::var_os(to).filter(|socket| !socket.is_empty()) else { return };
     if let Err(error) = send(&socket, state) {
-        tracing::warn!("cannot tell the service manager {state}: {error}");
+        tracing::warn!("cannot say {state} to {to}: {error}");
     }
 }
 

@@ -2,10 +2,10 @@
 //! that it is ready, nothing has changed; if it never does, this process goes on.
 
 use std::ffi::OsString;
+use std::fs::{self, DirBuilder};
 use std::net::TcpListener;
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram as StdDatagram};
-use std::path::PathBuf;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, id};
 use std::time::Duration;
 use std::{env, io};
@@ -14,7 +14,7 @@ use command_fds::{CommandFdExt, FdMapping};
 use tokio::net::UnixDatagram;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::service::{READY, SOCKET};
+use super::service::{PREDECESSOR, READY};
 
 /// The first descriptor that is passed on (sd_listen_fds(3)).
 const FIRST: i32 = 3;
@@ -30,6 +30,12 @@ pub(super) struct Program {
     arguments: Vec<OsString>,
 }
 
+/// Where the other process says that it is ready: a socket in a folder of this user alone.
+struct Ear {
+    folder: PathBuf,
+    socket: Option<UnixDatagram>,
+}
+
 /// A process that may still fail; it is ended when this is dropped.
 struct Attempt(Option<Child>);
 
@@ -39,21 +45,25 @@ impl Program {
     /// # Errors
     /// The system does not say which file this is.
     pub(super) fn current() -> io::Result<Self> {
-        Ok(Self { path: env::current_exe()?, arguments: env::args_os().skip(1).collect() })
+        let mut arguments = env::args_os();
+        // As it was called: a link may lead to another binary by then.
+        let called = arguments.next().map(PathBuf::from).filter(|path| path.components().count() > 1);
+        let path = called.map_or_else(env::current_exe, absolute)?;
+        Ok(Self { path, arguments: arguments.collect() })
     }
 
-    /// Starts it again with these sockets, each under a name, and waits until it serves. Its process id.
+    /// Starts it again with these sockets, each under a name, and waits until it serves. Its process id. The address of the service
+    /// manager goes with the environment.
     ///
     /// # Errors
     /// It could not be started, ended, or did not get ready; it is gone then.
     pub(super) async fn start(&self, sockets: Vec<(&'static str, TcpListener)>) -> Result<u32, String> {
-        let name = format!("serin-{}-{:016x}", id(), rand::random::<u64>());
-        let ready = listen(&name).map_err(|error| format!("cannot wait for it: {error}"))?;
-        let mut attempt = self.spawn(&name, sockets).map_err(|error| format!("cannot start it: {error}"))?;
+        let ready = Ear::open().map_err(|error| format!("cannot wait for it: {error}"))?;
+        let mut attempt = self.spawn(&ready.path(), sockets).map_err(|error| format!("cannot start it: {error}"))?;
         let deadline = Instant::now() + LONGEST;
         loop {
             tokio::select! {
-                said = is_ready(&ready) => if said { return Ok(attempt.succeed()) },
+                said = ready.hears() => if said { return Ok(attempt.succeed()) },
                 () = sleep_until(deadline) => return Err(format!("it was not ready after {} s", LONGEST.as_secs())),
             }
             if let Some(ended) = attempt.ended() {
@@ -62,16 +72,17 @@ impl Program {
         }
     }
 
-    fn spawn(&self, notify: &str, sockets: Vec<(&'static str, TcpListener)>) -> io::Result<Attempt> {
+    fn spawn(&self, notify: &Path, sockets: Vec<(&'static str, TcpListener)>) -> io::Result<Attempt> {
         let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
         let mut command = Command::new(&self.path);
         command
             .args(&self.arguments)
-            .env(SOCKET, format!("@{notify}"))
+            .env(PREDECESSOR, notify)
             .env("LISTEN_FDS", sockets.len().to_string())
             .env("LISTEN_FDNAMES", names.join(":"))
             // It is known after the fork only, and nobody else gets these variables.
-            .env_remove("LISTEN_PID");
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDS_FIRST_FD");
         let passed = (FIRST..).zip(sockets);
         let mappings = passed.map(|(child_fd, (_, socket))| FdMapping { parent_fd: socket.into(), child_fd });
         command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
@@ -79,18 +90,35 @@ impl Program {
     }
 }
 
-fn listen(name: &str) -> io::Result<UnixDatagram> {
-    let socket = StdDatagram::bind_addr(&SocketAddr::from_abstract_name(name)?)?;
-    socket.set_nonblocking(true)?;
-    UnixDatagram::from_std(socket)
+impl Ear {
+    fn open() -> io::Result<Self> {
+        let folder = env::temp_dir().join(format!("serin-{}-{:016x}", id(), rand::random::<u64>()));
+        DirBuilder::new().mode(0o700).create(&folder)?;
+        // Removed with it, whatever fails from here on.
+        let mut ear = Self { folder, socket: None };
+        ear.socket = Some(UnixDatagram::bind(ear.path())?);
+        Ok(ear)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.folder.join("ready")
+    }
+
+    /// Whether it is told within a moment that the other is ready.
+    async fn hears(&self) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        let mut said = [0; 256];
+        match timeout(LOOK, socket.recv(&mut said)).await {
+            Ok(Ok(length)) => said[..length].split(|byte| *byte == b'\n').any(|line| line == READY.as_bytes()),
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
 }
 
-/// Whether it says so within a moment.
-async fn is_ready(socket: &UnixDatagram) -> bool {
-    let mut said = [0; 256];
-    match timeout(LOOK, socket.recv(&mut said)).await {
-        Ok(Ok(length)) => said[..length].split(|byte| *byte == b'\n').any(|line| line == READY.as_bytes()),
-        Ok(Err(_)) | Err(_) => false,
+impl Drop for Ear {
+    fn drop(&mut self) {
+        // A folder that stays is empty, and of a name that does not come again.
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 

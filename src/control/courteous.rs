@@ -1,6 +1,7 @@
 //! Long work beside requests: on a thread of its own, to which the scheduler prefers those that serve.
 
 use std::panic::resume_unwind;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 
 use rustix::process::setpriority_process;
@@ -17,12 +18,18 @@ pub fn give_way() {
 
 /// Does the work and waits for it. Its panic is the caller's.
 pub(super) fn courteously<R: Send>(work: impl FnOnce() -> R + Send) -> R {
+    let work = Mutex::new(Some(work));
+    let take = || work.lock().unwrap_or_else(PoisonError::into_inner).take().expect("it is done once");
     thread::scope(|scope| {
-        let working = scope.spawn(|| {
+        let working = thread::Builder::new().name("serin-load".to_owned()).spawn_scoped(scope, || {
             give_way();
-            work()
+            take()()
         });
-        working.join().unwrap_or_else(|panic| resume_unwind(panic))
+        match working {
+            Ok(working) => working.join().unwrap_or_else(|panic| resume_unwind(panic)),
+            // No room for a thread: then here.
+            Err(_) => take()(),
+        }
     })
 }
 

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -75,6 +76,8 @@ struct Shared {
     status: Mutex<Arc<Status>>,
     /// The certificate files that the sources named when they were last understood: they are input, too.
     named: Mutex<Arc<Vec<PathBuf>>>,
+    /// Whether nothing may come into force.
+    frozen: AtomicBool,
 }
 
 #[derive(Default)]
@@ -96,8 +99,8 @@ impl Publisher {
     /// A writer that has read nothing so far.
     pub fn new(inputs: Inputs, settings: Settings, metrics: Metrics, install: Install) -> Self {
         let status = Mutex::new(status::unread());
-        let (writer, named) = (Mutex::default(), Mutex::default());
-        let shared = Shared { inputs, settings, metrics, install, writer, status, named };
+        let (writer, named, frozen) = (Mutex::default(), Mutex::default(), AtomicBool::new(false));
+        let shared = Shared { inputs, settings, metrics, install, writer, status, named, frozen };
         Self { shared: Arc::new(shared) }
     }
 
@@ -114,6 +117,17 @@ impl Publisher {
         let mut turn = self.turn();
         let read = turn.read();
         turn.change(read, Some(trigger), started)
+    }
+
+    /// Nothing comes into force any more until [`thaw`](Self::thaw); when this returns, nothing is on its way either.
+    pub fn freeze(&self) {
+        self.shared.frozen.store(true, Ordering::Release);
+        drop(self.turn());
+    }
+
+    /// Changes come into force again. What was missed is seen by the next reload.
+    pub fn thaw(&self) {
+        self.shared.frozen.store(false, Ordering::Release);
     }
 
     /// Waits until it is the caller's turn. What is read in one turn and put in force in another could be older than what was
@@ -187,6 +201,9 @@ impl Turn<'_> {
     }
 
     fn change(&mut self, read: Read, trigger: Option<Trigger>, started: Instant) -> Outcome {
+        if self.shared.frozen.load(Ordering::Acquire) {
+            return Outcome::Unchanged { generation: self.writer.generation };
+        }
         let hash = read.hash();
         let outcome = if self.is_active(&hash) { self.stay() } else { self.replace(read, hash) };
         *lock(&self.shared.status) = Arc::new(self.writer.status());

@@ -1,10 +1,11 @@
 //! Another process takes over: SIGUSR2 starts the binary anew with every listening socket, and nobody notices. And sockets of a
 //! service manager.
 
+use std::env;
 use std::net::{SocketAddr, TcpListener};
 
 use command_fds::{CommandFdExt, FdMapping};
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::client::{Client, request};
 use super::support::clients::{Clients, Mix};
@@ -63,14 +64,16 @@ fn drained(proxy: &Proxy) -> usize {
     proxy.log().lines().filter(|line| line.contains(" drained ")).count()
 }
 
+/// `SERIN_TAKEOVERS` says how often, three times without it; prints how many requests that were.
 #[test]
 fn a_process_that_is_replaced_under_load_loses_nothing_and_repeats_nothing() {
+    let rounds = env::var("SERIN_TAKEOVERS").map_or(3, |rounds| rounds.parse().unwrap());
     let upstream = Upstream::named("v1");
     let mut proxy = Proxy::with(&Config::single(&[upstream.port]), &["--workers", "2"]);
     let clients = Clients::start(proxy.listen, MIX);
     {
         let mut line = Line::new(&proxy);
-        for round in 1..=3 {
+        for round in 1..=rounds {
             let before = upstream.ledger.len();
             eventually("there is load", || upstream.ledger.len() > before + 300);
             line.replace();
@@ -80,9 +83,9 @@ fn a_process_that_is_replaced_under_load_loses_nothing_and_repeats_nothing() {
         let before = upstream.ledger.len();
         eventually("the last one serves", || upstream.ledger.len() > before + 300);
         clients.finish().check(&upstream.ledger, 0);
+        println!("{rounds} processes were replaced under {} requests", upstream.ledger.len());
         line.signal(Signal::INT);
-        let last = line.last.unwrap();
-        eventually("it ends", || test_kill_process(last).is_err() || drained(&proxy) == 4);
+        eventually("it ends", || drained(&proxy) > rounds);
     }
     assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.log());
 }

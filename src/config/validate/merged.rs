@@ -107,7 +107,7 @@ impl Verdicts {
                 let earlier = earlier.map(|(number, exactly)| (all[number], exactly));
                 let is_alone = services[one.service].mesh;
                 let dead = earlier.filter(|(earlier, _)| !is_alone && earlier.service != one.service);
-                self.add(one, dead.map(|(earlier, exactly)| (called(earlier, services), exactly)));
+                self.add(one, dead.map(|(earlier, exactly)| (called(earlier), exactly)));
             }
             for (one, number) in group.iter().zip(first..) {
                 match is_catch_all(Some(&one.block)) {
@@ -174,9 +174,9 @@ fn here<'r>(rules: &'r [RuleInForce<'r>], service: usize, bound: &Bound<'_>, way
 }
 
 /// What the rule of a block is called by others.
-fn called(block: &Here<'_>, services: &[Bound<'_>]) -> String {
-    let metadata = &services[block.service].resource.metadata;
-    format!("{} of the VirtualService `{}`", name(&block.rule.rule, block.rule.number), full_name(metadata))
+fn called(block: &Here<'_>) -> String {
+    let owner = &block.rule.owner.metadata;
+    format!("{} of the VirtualService `{}`", name(&block.rule.rule, block.rule.number), full_name(owner))
 }
 
 #[cfg(test)]

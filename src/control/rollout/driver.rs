@@ -77,6 +77,8 @@ pub(super) struct Driver {
     webhooks: Webhooks,
     /// When the picture of the releases was made last; none: something happened since.
     shown_at: Option<Instant>,
+    /// When the folder was asked for again, after another process might have had it.
+    asked_at: Option<Instant>,
     /// Whether weights have moved since the last configuration.
     stepped: bool,
     /// Whether another process may drive the releases.
@@ -92,8 +94,22 @@ impl Driver {
         let keeper = Keeper::new(means.folder.take(), saved);
         let (releases, baselines, bell) = (BTreeMap::new(), Baselines::default(), Arc::default());
         let webhooks = Webhooks::start();
-        let (shown_at, stepped, suspended, answers) = (None, false, false, Vec::new());
-        Self { means, asks, saves, keeper, releases, baselines, bell, webhooks, shown_at, stepped, suspended, answers }
+        let (shown_at, asked_at, stepped, suspended, answers) = (None, None, false, false, Vec::new());
+        Self {
+            means,
+            asks,
+            saves,
+            keeper,
+            releases,
+            baselines,
+            bell,
+            webhooks,
+            shown_at,
+            asked_at,
+            stepped,
+            suspended,
+            answers,
+        }
     }
 
     /// Works until told to end.
@@ -114,7 +130,7 @@ impl Driver {
                         // Whoever asked may have gone away.
                         let _ = done.send(());
                     }
-                    Some(Ask::Resume) => self.resume(),
+                    Some(Ask::Resume) => self.resume(Instant::now()),
                     Some(Ask::End) | None => break,
                 },
                 Some(saved) = self.saves.recv() => self.saved(saved),
@@ -179,13 +195,19 @@ impl Driver {
             self.saved(saved);
         }
         self.last_words();
+        // A report may still be being written.
+        while self.keeper.folder().is_some_and(|folder| !folder.is_unshared()) {
+            sleep(WAITING).await;
+        }
         self.keeper.suspend();
     }
 
-    fn resume(&mut self) {
+    /// Judges again. Without the folder nothing is raised, and it is asked for once a second.
+    fn resume(&mut self, now: Instant) {
         self.suspended = false;
+        self.asked_at = Some(now);
         if let Err(error) = self.keeper.resume() {
-            tracing::error!("the states of releases are not kept any more: {error}");
+            tracing::error!("the states of releases cannot be kept, nothing is raised until they can be: {error}");
         }
     }
 
@@ -234,6 +256,9 @@ impl Driver {
     fn turn(&mut self, now: Instant) {
         if self.suspended {
             return;
+        }
+        if self.keeper.is_suspended() && self.asked_at.is_none_or(|last| now.duration_since(last) >= IDLE) {
+            self.resume(now);
         }
         self.start_by_themselves(now);
         let mut moved = Vec::new();

@@ -65,18 +65,30 @@ impl Keeper {
         self.files.values().any(|file| file.under_way)
     }
 
+    /// Whether the folder is let go, and should be taken back.
+    pub(super) fn is_suspended(&self) -> bool {
+        self.suspended.is_some()
+    }
+
+    fn keeps(&self) -> bool {
+        self.folder.is_some() || self.is_suspended()
+    }
+
     /// Lets the folder go, for another process. Nothing may be under way.
     pub(super) fn suspend(&mut self) {
         self.suspended = self.folder.take().map(|folder| folder.path().to_owned());
+        // What another process writes meanwhile is not known here.
+        self.files.values_mut().for_each(|file| file.weight = None);
     }
 
     /// Takes the folder back.
     ///
     /// # Errors
-    /// It cannot be had; nothing outlives the process then.
+    /// It cannot be had. Nothing is kept then, so that nothing may be raised.
     pub(super) fn resume(&mut self) -> io::Result<()> {
-        if let Some(path) = self.suspended.take() {
-            self.folder = Some(StateDir::open(&path)?);
+        if let Some(path) = &self.suspended {
+            self.folder = Some(StateDir::open(path)?);
+            self.suspended = None;
         }
         Ok(())
     }
@@ -88,12 +100,12 @@ impl Keeper {
 
     /// Whether a crash now would find this weight on disk.
     pub(super) fn has(&self, name: &str, weight: Option<u32>) -> bool {
-        self.folder.is_none() || self.files.get(name).is_some_and(|file| file.weight == Some(weight))
+        !self.keeps() || self.files.get(name).is_some_and(|file| file.weight == Some(weight))
     }
 
     /// Whether everything that happened is on disk.
     pub(super) fn is_up_to_date(&self, name: &str) -> bool {
-        self.folder.is_none() || self.files.get(name).is_none_or(|file| file.kept == file.changes)
+        !self.keeps() || self.files.get(name).is_none_or(|file| file.kept == file.changes)
     }
 
     /// Writes the state of a release if it is time to; `active` ones are due even if nothing happened but evidence.

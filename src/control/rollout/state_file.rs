@@ -59,7 +59,7 @@ pub(super) enum Unusable {
 pub(super) struct StateDir {
     path: PathBuf,
     /// Held, not read.
-    _lock: Arc<File>,
+    lock: Arc<File>,
 }
 
 impl StateDir {
@@ -77,7 +77,12 @@ impl StateDir {
             TryLockError::WouldBlock => io::Error::other("another serin keeps its releases there"),
             TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) })
+        Ok(Self { path: path.to_owned(), lock: Arc::new(lock) })
+    }
+
+    /// Whether nobody else in this process has a copy.
+    pub(super) fn is_unshared(&self) -> bool {
+        Arc::strong_count(&self.lock) == 1
     }
 
     /// Where it is.
