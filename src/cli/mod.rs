@@ -2,10 +2,12 @@
 
 pub mod admin_client;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod echo;
 pub mod explain;
+pub mod man;
 mod offline;
 mod release_view;
 pub mod reload;
@@ -37,10 +39,12 @@ pub struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Check(check::Check),
+    Completions(completions::Completions),
     Demo(demo::Demo),
     Diff(diff::Diff),
     Echo(echo::Echo),
     Explain(explain::Explain),
+    Man(man::Man),
     Reload(reload::Reload),
     Rollout(rollout::Rollout),
     Run(Box<run::Run>),
@@ -61,10 +65,12 @@ impl Cli {
         });
         match self.command {
             Command::Check(check) => check.run(),
+            Command::Completions(completions) => completions.run(),
             Command::Demo(demo) => demo.run(),
             Command::Diff(diff) => diff.run(),
             Command::Echo(echo) => echo.run(),
             Command::Explain(explain) => explain.run(),
+            Command::Man(man) => man.run(),
             Command::Reload(reload) => reload.run(),
             Command::Rollout(rollout) => rollout.run(),
             Command::Run(run) => run.run(),

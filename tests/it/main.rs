@@ -24,6 +24,7 @@ mod istio_tasks;
 mod kills;
 mod limits;
 mod listeners;
+mod manual;
 mod mirrors;
 mod openapi;
 mod outlier;
