@@ -249,10 +249,11 @@ impl ListenerSet {
 
     fn hand_over(&self, listener: &Arc<Listener>, sockets: Vec<StdListener>, state: &mut State) {
         for (worker, socket) in self.workers.iter().cycle().zip(sockets) {
-            match socket.try_clone() {
-                _ if state.ending => {}
-                Ok(copy) => state.copies.push((listener.bound(), copy)),
-                Err(error) => tracing::error!("{} cannot be handed on: {error}", shown(listener.bound())),
+            if !state.ending {
+                match socket.try_clone() {
+                    Ok(copy) => state.copies.push((listener.bound(), copy)),
+                    Err(error) => tracing::error!("{} cannot be handed on: {error}", shown(listener.bound())),
+                }
             }
             // A worker that has ended serves nothing any more.
             let _ = worker.send(Opened { listener: Arc::clone(listener), socket });

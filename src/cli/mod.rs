@@ -26,6 +26,7 @@ use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
 /// Canary releases in front of any service: reads Istio traffic YAML, splits requests by weight, measures every version.
@@ -96,6 +97,11 @@ fn start_logging(level: &str) {
 /// Prints a result. A reader that went away needs no word.
 fn print(text: &str) {
     let _ = stdout().write_all(text.as_bytes());
+}
+
+/// Prints a result as JSON, for people to read, too.
+fn print_json(value: &Value) {
+    print(&format!("{value:#}\n"));
 }
 
 /// Says why a command could not do its work: status 2.

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use super::admin_client::AdminOption;
-use super::{fail, print, watch};
+use super::{fail, print, print_json, watch};
 use ask::{Failure, Releases};
 use wait::Pace;
 
@@ -139,7 +139,7 @@ impl Rollout {
             Ok(code) => code,
             Err(Failure::Unreachable(message) | Failure::Unable(message)) => fail(&message),
             Err(Failure::Refused(answer)) if release.json => {
-                print(&format!("{answer:#}\n"));
+                print_json(&answer);
                 ExitCode::FAILURE
             }
             Err(Failure::Refused(answer)) => {
@@ -164,7 +164,7 @@ impl Status {
             None => releases.all()?,
         };
         if self.release.json {
-            print(&format!("{answer:#}\n"));
+            print_json(&answer);
             return Ok(ExitCode::SUCCESS);
         }
         let listed = match &self.release.name {

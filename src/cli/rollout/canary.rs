@@ -7,9 +7,9 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::app::{LatencyOrder, ReleaseOrder, release_order};
+use crate::cli::fail;
 use crate::cli::offline::Reading;
 use crate::cli::values::parse_duration;
-use crate::cli::{fail, print};
 use crate::config::release::Release;
 use crate::rollout::{Plan, SLOW_MARGIN, edge_from, words};
 
@@ -139,11 +139,6 @@ pub(super) fn grouped(number: u64) -> String {
         text.push(digit);
     }
     text
-}
-
-/// Prints a result as JSON.
-pub(super) fn print_json(value: &serde_json::Value) {
-    print(&format!("{value:#}\n"));
 }
 
 #[cfg(test)]

@@ -8,9 +8,9 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::json;
 
-use super::canary::{Asked, Canary, grouped, print_json};
-use crate::cli::print;
+use super::canary::{Asked, Canary, grouped};
 use crate::cli::values::{parse_percentage, parse_rps};
+use crate::cli::{print, print_json};
 use crate::rollout::forecast::{Forecast, forecast};
 use crate::rollout::words;
 

@@ -11,12 +11,12 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
-use super::canary::{Asked, Canary, print_json};
+use super::canary::{Asked, Canary};
 use super::from;
 use super::plan::total;
 use crate::app::cores;
 use crate::cli::values::{parse_duration, parse_duration_range, parse_percentage, parse_rps};
-use crate::cli::{fail, print};
+use crate::cli::{fail, print, print_json};
 use crate::rollout::InvalidPlan;
 use crate::rollout::forecast::forecast;
 use crate::rollout::simulate::{Behaviour, FixedRule, Latency, Outcome, Summary, Traffic, run};

@@ -24,8 +24,11 @@ type Rules<'a> = BTreeMap<usize, Vec<RuleInForce<'a>>>;
 
 /// Warns of rules and blocks that are dead on every port and host where they are served.
 pub(super) fn check(report: &mut Report, resources: &Resources) {
-    let services = Bound::all(resources);
     let gateways = gateways(resources);
+    if gateways.is_empty() {
+        return;
+    }
+    let services = Bound::all(resources);
     let mut by_port: BTreeMap<u16, Vec<&GatewayServer<'_>>> = BTreeMap::new();
     for listener in &gateways {
         by_port.entry(listener.port).or_default().extend(&listener.servers);

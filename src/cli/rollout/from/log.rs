@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::lines::{Lines, Wanted};
 use super::report::clock;
-use crate::cli::rollout::canary::{Asked, Canary, grouped, print_json};
+use crate::cli::rollout::canary::{Asked, Canary, grouped};
 use crate::cli::view::text::plain;
-use crate::cli::{fail, print};
+use crate::cli::{fail, print, print_json};
 use crate::rollout::simulate::{Outcome, Recorded, replay as run};
 use crate::rollout::{Arm, State, words};
 

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::cli::release_view::words::label;
-use crate::cli::rollout::canary::{Canary, print_json};
+use crate::cli::rollout::canary::Canary;
 use crate::cli::view::text::plain;
-use crate::cli::{fail, print};
+use crate::cli::{fail, print, print_json};
 use crate::rollout::evidence::WhatIf;
 use crate::rollout::report::Report;
 use crate::rollout::{Test, Transition, words};
