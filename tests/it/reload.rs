@@ -1,6 +1,7 @@
 //! A saved file is in force, however it was saved; what is no whole, valid configuration never is.
 //! Real files, the real watch and the real publisher; only what would serve requests is replaced by a list.
 
+mod ledger;
 mod live;
 mod random;
 mod sandbox;

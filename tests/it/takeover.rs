@@ -1,21 +1,18 @@
 //! Another process takes over: SIGUSR2 starts the binary anew with every listening socket, and nobody notices. And sockets of a
 //! service manager.
 
-use std::env;
 use std::net::{SocketAddr, TcpListener};
 
 use command_fds::{CommandFdExt, FdMapping};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::support::client::{Client, request};
-use super::support::clients::{Clients, Mix};
+use super::support::clients::{Clients, Mix, rounds};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::proxy::{Proxy, run, said, serin};
 use super::support::release::{Scene, done, status, weight};
 use super::support::upstream::Upstream;
-
-const MIX: Mix = Mix { kept_alive: 4, streams: 2, new: 3, come_back: true };
 
 /// The processes that followed the first one; the last of them ends with the test.
 struct Line<'p> {
@@ -67,10 +64,10 @@ fn drained(proxy: &Proxy) -> usize {
 /// `SERIN_TAKEOVERS` says how often, three times without it; prints how many requests that were.
 #[test]
 fn a_process_that_is_replaced_under_load_loses_nothing_and_repeats_nothing() {
-    let rounds = env::var("SERIN_TAKEOVERS").map_or(3, |rounds| rounds.parse().unwrap());
+    let rounds = rounds("SERIN_TAKEOVERS", 3);
     let upstream = Upstream::named("v1");
     let mut proxy = Proxy::with(&Config::single(&[upstream.port]), &["--workers", "2"]);
-    let clients = Clients::start(proxy.listen, MIX);
+    let clients = Clients::start(proxy.listen, Mix::ALL);
     {
         let mut line = Line::new(&proxy);
         for round in 1..=rounds {
@@ -82,7 +79,7 @@ fn a_process_that_is_replaced_under_load_loses_nothing_and_repeats_nothing() {
         }
         let before = upstream.ledger.len();
         eventually("the last one serves", || upstream.ledger.len() > before + 300);
-        clients.finish().check(&upstream.ledger, 0);
+        clients.finish().check(&[&upstream.ledger], 0);
         println!("{rounds} processes were replaced under {} requests", upstream.ledger.len());
         line.signal(Signal::INT);
         eventually("it ends", || drained(&proxy) > rounds);
@@ -117,7 +114,7 @@ fn a_process_that_cannot_start_leaves_the_old_one_as_it_was() {
     let config = Config::single(&[upstream.port]).yaml();
     let proxy = Proxy::with(&Config::single(&[upstream.port]), &[]);
     let mut line = Line::new(&proxy);
-    let clients = Clients::start(proxy.listen, Mix { come_back: false, ..MIX });
+    let clients = Clients::start(proxy.listen, Mix { come_back: false, ..Mix::ALL });
     proxy.save(&config.replace("weight: 100", "weight: -1"));
     eventually("the file is rejected", || proxy.log().contains("weight"));
     proxy.signal(Signal::USR2);
@@ -130,7 +127,7 @@ fn a_process_that_cannot_start_leaves_the_old_one_as_it_was() {
     line.replace();
     let others = upstream.ledger.all().iter().filter(|one| one.request.head.target().1 == "/still").count();
     assert_eq!(others, 1);
-    clients.finish().check(&upstream.ledger, others);
+    clients.finish().check(&[&upstream.ledger], others);
 }
 
 /// With its weight and its evidence; the folder is locked by one of them at a time.

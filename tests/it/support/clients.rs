@@ -2,16 +2,21 @@
 //! was answered, the upstream what arrived. Lost, repeated or made up shows.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
-use super::client::{Client, request};
+use super::client::{Client, HOST, request};
 use super::h2;
 use super::upstream::Ledger;
 use super::wire::{Message, Wire};
+
+/// In how many pieces a slow client sends its body; each is the id of the request.
+const PIECES: usize = 4;
 
 /// How many of each kind there are.
 #[derive(Clone, Copy, Debug)]
@@ -22,8 +27,22 @@ pub(crate) struct Mix {
     pub(crate) streams: usize,
     /// Open a connection for each request.
     pub(crate) new: usize,
+    /// Send their bodies in pieces, on connections that they keep.
+    pub(crate) slow: usize,
+    /// Open a WebSocket, exchange some words on it and end it, again and again.
+    pub(crate) tunnels: usize,
     /// Whether those of the first two kinds open another connection when theirs was closed in order.
     pub(crate) come_back: bool,
+}
+
+impl Mix {
+    /// Some of each.
+    pub(crate) const ALL: Self = Self { kept_alive: 4, streams: 2, new: 3, slow: 3, tunnels: 2, come_back: true };
+}
+
+/// How often a test repeats what it does: as often as a variable of the environment says.
+pub(crate) fn rounds(variable: &str, otherwise: usize) -> usize {
+    env::var(variable).map_or(otherwise, |rounds| rounds.parse().unwrap())
 }
 
 /// Clients at work.
@@ -59,6 +78,8 @@ impl Clients {
         add(mix.kept_alive, kept_alive);
         add(mix.streams, streams);
         add(mix.new, new_connections);
+        add(mix.slow, slow_bodies);
+        add(mix.tunnels, tunnels);
         Self { stop, threads }
     }
 
@@ -92,11 +113,17 @@ impl Sent {
 
     /// Nothing was lost, of what was answered nothing arrived twice or never, and nothing arrived that nobody sent; `others` are
     /// requests that are not noted here.
+    /// Bodies arrived whole.
     #[track_caller]
-    pub(crate) fn check(&self, ledger: &Ledger, others: usize) {
+    pub(crate) fn check(&self, ledgers: &[&Ledger], others: usize) {
         let mut seen: BTreeMap<String, usize> = BTreeMap::new();
-        for one in ledger.all().iter() {
-            *seen.entry(one.request.head.target().1.to_owned()).or_default() += 1;
+        let all: Vec<_> = ledgers.iter().map(|ledger| ledger.all()).collect();
+        for one in all.iter().flat_map(|ledger| ledger.iter()) {
+            let (target, body) = (one.request.head.target().1, one.request.text());
+            *seen.entry(target.to_owned()).or_default() += 1;
+            let id = target.trim_start_matches('/');
+            let whole = [String::new(), id.to_owned(), id.repeat(PIECES)];
+            assert!(whole.contains(&body), "the body of {id}: {body:?}");
         }
         assert_eq!(self.failed, Vec::<String>::new(), "lost, of {}", self.answered.len());
         let twice: Vec<_> = seen.iter().filter(|(_, times)| **times > 1).collect();
@@ -132,6 +159,79 @@ fn kept_alive(proxy: SocketAddr, name: usize, comes_back: bool, stop: &Stop) -> 
         }
     }
     sent
+}
+
+/// Sends one request after another whose bodies come in pieces: some of known length, some chunked.
+fn slow_bodies(proxy: SocketAddr, name: usize, comes_back: bool, stop: &Stop) -> Sent {
+    let (mut client, mut sent) = (Client::connect(proxy), Sent::default());
+    for number in 0.. {
+        let id = format!("slow/{name}/{number}");
+        let outcome = in_pieces(&mut client, &id, number % 2 == 0);
+        sent.note(&id, &outcome);
+        let is_last = outcome.is_err() || outcome.is_ok_and(|answer| says_close(&answer));
+        if is_last && !comes_back || comes_back && stop.all.load(Ordering::SeqCst) {
+            break;
+        }
+        if is_last {
+            client = Client::connect(proxy);
+        }
+    }
+    sent
+}
+
+fn in_pieces(client: &mut Wire, id: &str, chunked: bool) -> io::Result<Message> {
+    let framing = match chunked {
+        true => "transfer-encoding: chunked".to_owned(),
+        false => format!("content-length: {}", id.len() * PIECES),
+    };
+    client.try_send(format!("POST /{id} HTTP/1.1\r\nhost: {HOST}\r\n{framing}\r\n\r\n"))?;
+    for _ in 0..PIECES {
+        // What makes it slow; nothing is waited for.
+        thread::sleep(Duration::from_millis(3));
+        client.try_send(if chunked { format!("{:x}\r\n{id}\r\n", id.len()) } else { id.to_owned() })?;
+    }
+    if chunked {
+        client.try_send("0\r\n\r\n")?;
+    }
+    client.answer()
+}
+
+/// Opens one WebSocket after another; the upstream repeats each word.
+fn tunnels(proxy: SocketAddr, name: usize, _: bool, stop: &Stop) -> Sent {
+    let mut sent = Sent::default();
+    for number in 0.. {
+        if stop.new.load(Ordering::SeqCst) || stop.all.load(Ordering::SeqCst) {
+            break;
+        }
+        let id = format!("tunnel/{name}/{number}");
+        match tunnel(&mut Client::connect(proxy), &id) {
+            Ok(()) => sent.answered.push(format!("/{id}")),
+            Err(error) => sent.failed.push(format!("{id}: {error:?}")),
+        }
+    }
+    sent
+}
+
+fn tunnel(client: &mut Wire, id: &str) -> io::Result<()> {
+    client
+        .try_send(format!("GET /{id} HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"))?;
+    let agreed = client.head()?.ok_or(io::ErrorKind::UnexpectedEof)?;
+    if agreed.status() != 101 {
+        return Err(io::Error::other(format!("no agreement: {agreed:?}")));
+    }
+    for word in 0..20 {
+        let word = format!("{id}: {word}");
+        client.try_send(&word)?;
+        if client.exactly(word.len())? != word.as_bytes() {
+            return Err(io::Error::other("another word came back"));
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    client.half_close();
+    match client.some()? {
+        rest if rest.is_empty() => Ok(()),
+        rest => Err(io::Error::other(format!("more came than was sent: {rest:?}"))),
+    }
 }
 
 /// Opens a connection for each request.

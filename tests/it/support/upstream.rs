@@ -67,7 +67,7 @@ impl Upstream {
         Self::answering(move |_| answer.clone())
     }
 
-    /// Answers with the bytes that `answer` gives for a request.
+    /// Answers with the bytes that `answer` gives for a request; agrees to every WebSocket, and repeats what comes on it.
     pub(crate) fn answering(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let (port, ledger, answer) = (listener.local_addr().unwrap().port(), Ledger::default(), Arc::new(answer));
@@ -87,10 +87,25 @@ impl Upstream {
         let mut wire = Wire::waiting(stream);
         while let Ok(Some(request)) = wire.request() {
             ledger.note(number, &request);
+            if request.head.get("upgrade") == "websocket" {
+                return repeat(wire);
+            }
             if wire.try_send(answer(&request)).is_err() {
                 return;
             }
         }
+    }
+}
+
+/// Agrees to leave HTTP, and sends back what comes until the other side ends.
+fn repeat(mut wire: Wire) {
+    let mut back =
+        wire.try_send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    while back.is_ok()
+        && let Ok(bytes) = wire.some()
+        && !bytes.is_empty()
+    {
+        back = wire.try_send(bytes);
     }
 }
 
