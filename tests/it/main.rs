@@ -37,6 +37,7 @@ mod retry_budget;
 mod rollout_commands;
 mod rollout_offline;
 mod safe_retry;
+mod soak;
 mod start;
 mod startup;
 mod sticky;

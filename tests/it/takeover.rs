@@ -1,6 +1,7 @@
 //! Another process takes over: SIGUSR2 starts the binary anew with every listening socket, and nobody notices. And sockets of a
 //! service manager.
 
+use std::fs;
 use std::net::{SocketAddr, TcpListener};
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -108,6 +109,39 @@ fn connections_that_wait_to_be_accepted_are_served_by_the_next_process() {
     assert_eq!(upstream.ledger.len(), 40);
 }
 
+/// The queue in the kernel belongs to both of them: with sockets of its own, the next process would not see half of it.
+#[test]
+fn the_next_process_serves_while_the_old_one_stands_still() {
+    let upstream = Upstream::named("v1");
+    let proxy = Proxy::with(&Config::single(&[upstream.port]), &["--workers", "2"]);
+    proxy.signal(Signal::USR2);
+    let mut line = Line::new(&proxy);
+    eventually("another process is there", || {
+        line.last = child(&proxy);
+        line.last.is_some()
+    });
+    proxy.signal(Signal::STOP);
+    eventually("it serves", || proxy.log().matches("admin http://").count() == 2);
+    let mut clients: Vec<Client> = (0..100).map(|_| proxy.client()).collect();
+    for client in &mut clients {
+        client.send(request("POST", "/", b"body"));
+    }
+    for client in &mut clients {
+        assert_eq!(client.answer().unwrap().status(), 200);
+    }
+    proxy.signal(Signal::CONT);
+    eventually("the old process has ended", || drained(&proxy) == 1);
+    assert_eq!(upstream.ledger.len(), 100);
+}
+
+/// A process that the proxy has started.
+fn child(proxy: &Proxy) -> Option<Pid> {
+    let threads = fs::read_dir(format!("/proc/{}/task", proxy.process())).unwrap();
+    let children = |thread: fs::DirEntry| fs::read_to_string(thread.path().join("children")).ok();
+    let mut children = threads.filter_map(Result::ok).filter_map(children);
+    children.find_map(|children| Pid::from_raw(children.split(' ').next()?.parse().ok()?))
+}
+
 #[test]
 fn a_process_that_cannot_start_leaves_the_old_one_as_it_was() {
     let upstream = Upstream::named("v1");
@@ -179,7 +213,7 @@ fn a_release_goes_on_in_the_next_process() {
 fn sockets_of_a_service_manager_are_served() {
     let upstream = Upstream::named("v1");
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("config.yaml"), Config::single(&[upstream.port]).yaml()).unwrap();
+    fs::write(folder.path().join("config.yaml"), Config::single(&[upstream.port]).yaml()).unwrap();
     let [listen, admin, other] = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     let address = |socket: &TcpListener| -> SocketAddr { socket.local_addr().unwrap() };
     let (at, unused) = (address(&listen), address(&other));

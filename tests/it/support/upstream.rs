@@ -33,6 +33,11 @@ impl Ledger {
         self.all().len()
     }
 
+    /// Forgets everything. How many requests that was.
+    pub(crate) fn forget(&self) -> usize {
+        std::mem::take(&mut *self.all()).len()
+    }
+
     /// How many connections brought at least one.
     pub(crate) fn connections(&self) -> usize {
         let mut connections: Vec<usize> = self.all().iter().map(|seen| seen.connection).collect();
