@@ -41,6 +41,7 @@ impl Installer {
             None => "the command line".to_owned(),
         };
         let snapshot = self.builder.build(&loaded.resources, loaded.named(), &place, generation)?;
+        let clusters = snapshot.clusters().to_vec();
         self.releases.publish(snapshot, orders(loaded));
         self.listeners.commit(listeners);
         self.builder.registry.prune();
@@ -53,6 +54,9 @@ impl Installer {
             "sources": sources.collect::<Vec<_>>(),
         });
         self.notices.give(&loaded.resources, &self.builder.settings);
+        let sets: Vec<_> = clusters.iter().map(|cluster| cluster.endpoints()).collect();
+        let endpoints = sets.iter().flat_map(|set| set.endpoints()).map(|endpoint| endpoint.name());
+        self.notices.warn_of_loops(endpoints, &self.listeners.addresses());
         Ok(())
     }
 }

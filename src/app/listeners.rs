@@ -91,6 +91,11 @@ impl ListenerSet {
         ports
     }
 
+    /// Where it listens at this moment.
+    pub(super) fn addresses(&self) -> Vec<SocketAddr> {
+        self.mesh.iter().chain(&self.state().gateways).map(|listener| listener.bound().local).collect()
+    }
+
     /// Every listener of this moment; those that come or go later are logged.
     pub(super) fn started(&self) -> Vec<Bound> {
         let mut state = self.state();

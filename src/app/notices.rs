@@ -1,6 +1,7 @@
 //! What surprises newcomers although nothing is wrong: said once, in one line each, when it first holds.
 
 use std::collections::HashSet;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use crate::config::resource::{Resources, VirtualService};
@@ -21,6 +22,25 @@ impl Notices {
             }
         }
     }
+
+    /// Warns of endpoints that are listeners of this proxy: what is sent there comes back.
+    pub(super) fn warn_of_loops<'e>(&self, endpoints: impl Iterator<Item = &'e str>, listeners: &[SocketAddr]) {
+        let mut given = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for endpoint in endpoints.filter(|endpoint| leads_back(endpoint, listeners)) {
+            if given.insert(endpoint.to_owned()) {
+                tracing::warn!("the endpoint {endpoint} is a listener of this proxy: what is sent there comes back");
+            }
+        }
+    }
+}
+
+/// Whether an endpoint, `address:port`, is where one of these listens.
+fn leads_back(endpoint: &str, listeners: &[SocketAddr]) -> bool {
+    let Ok(endpoint) = endpoint.parse::<SocketAddr>() else { return false };
+    listeners.iter().any(|listener| {
+        let everywhere = listener.ip().is_unspecified() && endpoint.ip().to_canonical().is_loopback();
+        listener.port() == endpoint.port() && (everywhere || listener.ip() == endpoint.ip())
+    })
 }
 
 /// A first `curl localhost:8080` has to work: a VirtualService that is alone need not be called by its name.
@@ -74,6 +94,22 @@ mod tests {
         assert!(lone(&resources(&service("a", "gateways: [front, mesh]")), &settings).is_some());
         let strict = Settings { strict_hosts: true, ..settings };
         assert_eq!(lone(&resources(&service("a", "")), &strict), None);
+    }
+
+    #[test]
+    fn an_endpoint_leads_back_where_one_of_the_listeners_has_its_port_and_address() {
+        let listeners: Vec<SocketAddr> =
+            ["0.0.0.0:8080", "192.0.2.1:80"].iter().map(|one| one.parse().unwrap()).collect();
+        for (endpoint, leads) in [
+            ("127.0.0.1:8080", true),
+            ("127.0.0.1:8081", false),
+            ("192.0.2.7:8080", false),
+            ("192.0.2.1:80", true),
+            ("localhost:8080", false),
+            ("/run/app.sock", false),
+        ] {
+            assert_eq!(leads_back(endpoint, &listeners), leads, "{endpoint}");
+        }
     }
 
     #[test]

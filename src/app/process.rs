@@ -25,9 +25,11 @@ struct Signals {
     interrupt: Signal,
     hang_up: Signal,
     replace: Signal,
+    quit: Signal,
+    rotate: Signal,
 }
 
-/// Runs a proxy until a signal ends it. SIGTERM: drain; SIGINT: drain without waiting for balancers; a second one of either:
+/// Runs a proxy until a signal ends it. SIGTERM or SIGQUIT: drain; SIGINT: drain without waiting for balancers; a second one of any:
 /// now. SIGHUP: read the configuration again. SIGUSR2: start the binary anew, hand every socket over, and drain. Exit code 0, 3 if requests were cut off, 1 if a worker died.
 ///
 /// # Errors
@@ -74,6 +76,8 @@ impl Signals {
             interrupt: signal(SignalKind::interrupt())?,
             hang_up: signal(SignalKind::hangup())?,
             replace: signal(SignalKind::user_defined2())?,
+            quit: signal(SignalKind::quit())?,
+            rotate: signal(SignalKind::user_defined1())?,
         })
     }
 
@@ -83,7 +87,9 @@ impl Signals {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return Some(Farewell::Announced),
+                _ = self.quit.recv() => return Some(Farewell::Announced),
                 _ = self.interrupt.recv() => return Some(Farewell::Silent),
+                _ = self.rotate.recv() => tracing::info!("nothing to open again: the access log follows its file by itself"),
                 _ = self.hang_up.recv() => running.reload_soon(Trigger::Signal),
                 _ = self.replace.recv() => if let Some(farewell) = self.hand_over(running, program).await {
                     return Some(farewell);
@@ -138,6 +144,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }

@@ -34,6 +34,8 @@ use crate::upstream::resolve::{Resolver, system_lookup};
 const ANNOUNCE: Duration = Duration::from_secs(5);
 /// Connections that were idle when the drain began may bring one more request for this long.
 const LAME_DUCK: Duration = Duration::from_secs(2);
+/// How long the end waits for whoever reads the access log.
+const LAST_LINES: Duration = Duration::from_secs(1);
 /// How long the first look-up of names may delay the start.
 const FIRST_LOOKUP: Duration = Duration::from_secs(1);
 
@@ -307,7 +309,7 @@ impl Running {
         drop(self.watch);
         let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
         // With the last worker went the last who could log.
-        self.log_thread.into_iter().for_each(AccessLogThread::join);
+        self.log_thread.into_iter().for_each(|log| log.join(LAST_LINES));
         self.releases.end();
         let _ = self.rollout_thread.join();
         // The admin thread ends by the same signal; a panic in it was logged where it happened.

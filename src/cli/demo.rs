@@ -137,7 +137,7 @@ impl Demo {
         match runtime.and_then(|runtime| runtime.block_on(self.play())) {
             Ok(code) => code,
             Err(message) => {
-                eprintln!("{message}");
+                super::say(&message);
                 ExitCode::from(2)
             }
         }

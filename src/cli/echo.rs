@@ -66,7 +66,7 @@ impl Echo {
         {
             Ok(()) => ExitCode::SUCCESS,
             Err(message) => {
-                eprintln!("{message}");
+                super::say(&message);
                 ExitCode::from(2)
             }
         }

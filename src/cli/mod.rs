@@ -24,10 +24,16 @@ mod watch;
 
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
+
+use crate::telemetry::log::Log;
+
+/// How long the end waits for whoever reads what is logged.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Canary releases in front of any service: reads Istio traffic YAML, splits requests by weight, measures every version.
 #[derive(Parser, Debug)]
@@ -59,12 +65,12 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
-        start_logging(match self.command {
+        let log = start_logging(match self.command {
             // Its view says it all; lines in between would tear it apart.
             Command::Demo(_) | Command::Top(_) => "off",
             _ => "info",
         });
-        match self.command {
+        let code = match self.command {
             Command::Check(check) => check.run(),
             Command::Completions(completions) => completions.run(),
             Command::Demo(demo) => demo.run(),
@@ -80,18 +86,30 @@ impl Cli {
             Command::Status(status) => status.run(),
             Command::Test(test) => test.run(),
             Command::Top(top) => top.run(),
-        }
+        };
+        // The last lines say why it ended.
+        log.into_iter().for_each(|log| log.flush(LAST_WORDS));
+        code
     }
 }
 
-/// Log lines go to standard error; `SERIN_LOG` sets the level, `NO_COLOR` and a pipe turn colour off.
-fn start_logging(level: &str) {
+/// Log lines go to standard error; `SERIN_LOG` sets the level, `NO_COLOR` and a pipe turn colour off. What takes
+/// the lines; none if there is no thread for it.
+fn start_logging(level: &str) -> Option<Log> {
+    let log = Log::start(stderr()).ok()?;
     let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let lines =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(stderr).with_ansi(colour).with_target(false);
+    let writer = log.clone();
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(move || writer.clone())
+        .with_ansi(colour)
+        .with_target(false)
+        // It would say so on standard error, and panic where that is gone.
+        .log_internal_errors(false);
     // Only the first subscriber of a process counts; a second call changes nothing.
     let _ = lines.try_init();
+    Some(log)
 }
 
 /// Prints a result. A reader that went away needs no word.
@@ -104,8 +122,13 @@ fn print_json(value: &Value) {
     print(&format!("{value:#}\n"));
 }
 
+/// Says something on standard error. A reader that went away needs no word.
+fn say(message: &str) {
+    let _ = writeln!(stderr(), "{message}");
+}
+
 /// Says why a command could not do its work: status 2.
 fn fail(message: &str) -> ExitCode {
-    eprintln!("error: {message}");
+    say(&format!("error: {message}"));
     ExitCode::from(2)
 }

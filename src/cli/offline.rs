@@ -94,7 +94,7 @@ impl Reading {
         if !loaded.is_valid() {
             loaded.diagnostics.retain(crate::config::diagnostic::Diagnostic::is_error);
             eprint!("{}", render::text(&loaded, false));
-            eprintln!("error: this configuration is refused: nothing of it would be served");
+            super::say("error: this configuration is refused: nothing of it would be served");
             return Err(ExitCode::from(1));
         }
         let releases = releases(&loaded.resources, &[]);

@@ -143,7 +143,8 @@ impl Rollout {
                 ExitCode::FAILURE
             }
             Err(Failure::Refused(answer)) => {
-                eprintln!("error: {}", answer["message"].as_str().unwrap_or("the release refuses and says no reason"));
+                let why = answer["message"].as_str().unwrap_or("the release refuses and says no reason");
+                super::say(&format!("error: {why}"));
                 ExitCode::FAILURE
             }
         }

@@ -136,7 +136,7 @@ impl Run {
         match self.options().and_then(app::run) {
             Ok(code) => code,
             Err(message) => {
-                eprintln!("{message}");
+                super::say(&message);
                 ExitCode::from(2)
             }
         }

@@ -76,7 +76,7 @@ impl SetWeight {
             Ok(text) => (text, ExitCode::SUCCESS),
             Err(refusal) => {
                 let (Refusal::No(message) | Refusal::Unable(message)) = &refusal;
-                eprintln!("{}", message.trim_end());
+                super::say(message.trim_end());
                 return ExitCode::from(if matches!(refusal, Refusal::No(_)) { 1 } else { 2 });
             }
         };

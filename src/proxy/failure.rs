@@ -31,6 +31,9 @@ pub enum Failure {
     /// The host has rules, and none matches.
     #[error("no route matches this request")]
     NoRule,
+    /// The request has been here twice before: its destination leads back to this process.
+    #[error("the destination of this request leads back to the proxy")]
+    Loop,
     /// The destination has no endpoint.
     #[error("no healthy endpoint")]
     NoHealthyUpstream(#[from] NoHealthyUpstream),
@@ -95,7 +98,7 @@ impl Failure {
             Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            Self::Protocol => StatusCode::BAD_GATEWAY,
+            Self::Protocol | Self::Loop => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
         }
@@ -111,8 +114,10 @@ impl Failure {
             | Self::BodyBroken => Flag::DPE,
             Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
+            Self::Loop => Flag::NC,
             Self::NoHealthyUpstream(_) => Flag::UH,
-            Self::Overloaded(_) => Flag::UO,
+            // Serin's own want of ports or descriptors is not the endpoint's failure.
+            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -133,6 +138,7 @@ impl Failure {
             | Self::BodyTimeout => "http_request_error",
             Self::MethodRefused => "http_request_denied",
             Self::NoHost | Self::NoRule => "destination_not_found",
+            Self::Loop => "proxy_loop_detected",
             Self::NoHealthyUpstream(_) => "destination_unavailable",
             Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
             Self::Connect(ConnectError::Unresolved) => "dns_error",

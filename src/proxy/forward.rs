@@ -50,6 +50,9 @@ impl Client {
         let wants_grpc = reply::is_grpc(&parts.headers);
         let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
         let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
+        if !headers::add_via(&mut parts.headers, parts.version) {
+            return self.failed(&Failure::Loop, target, (wants_grpc, None), record);
+        }
         let mut body = incoming.map_or(RequestBody::Empty, RequestBody::new);
         let wish = Wish::take(&mut parts);
         let kept = self.prepare(route, target, &mut parts, &body);

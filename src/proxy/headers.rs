@@ -1,6 +1,8 @@
 //! Header fields that an intermediary has to remove, add or check (RFC 9110 §7.6, RFC 9112 §3.2). Fields of the operator's
 //! configuration are applied elsewhere.
 
+use std::sync::LazyLock;
+
 use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
@@ -195,6 +197,47 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: &HeaderValue, scheme:
     if let Entry::Vacant(vacant) = headers.entry(&FORWARDED_PROTO) {
         vacant.insert(HeaderValue::from_static(scheme));
     }
+}
+
+/// How often a request may have been here before. Once can be meant: a service that sends on what it got.
+const MOST_VISITS: usize = 1;
+
+/// This process in `Via` (RFC 9110 §7.6.3): a name of its own, so that a chain of proxies is not taken for a loop.
+struct Pseudonym {
+    name: String,
+    http10: HeaderValue,
+    http11: HeaderValue,
+    http2: HeaderValue,
+}
+
+static PSEUDONYM: LazyLock<Pseudonym> = LazyLock::new(|| {
+    let name = format!("serin-{:08x}", rand::random::<u32>());
+    let value =
+        |version: &str| HeaderValue::from_str(&format!("{version} {name}")).expect("a name of letters and digits");
+    Pseudonym { http10: value("1.0"), http11: value("1.1"), http2: value("2"), name }
+});
+
+/// Says that the request came through here. False, and nothing is said: it has been here too often.
+pub(super) fn add_via(headers: &mut HeaderMap, version: Version) -> bool {
+    let Pseudonym { name, http10, http11, http2 } = &*PSEUDONYM;
+    let own = match version {
+        Version::HTTP_10 => http10,
+        Version::HTTP_2 => http2,
+        _ => http11,
+    };
+    match headers.entry(header::VIA) {
+        Entry::Vacant(vacant) => {
+            vacant.insert(own.clone());
+        }
+        Entry::Occupied(mut known) => {
+            let visits = |value: &HeaderValue| value.to_str().unwrap_or_default().matches(name.as_str()).count();
+            if known.iter().map(visits).sum::<usize>() > MOST_VISITS {
+                return false;
+            }
+            known.append(own.clone());
+        }
+    }
+    true
 }
 
 /// The target in origin form: path and query alone, as RFC 9112 §3.2.1 wants it towards a server.

@@ -39,7 +39,7 @@ pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &He
     };
     explain(&mut response, failure.flag(), failure.proxy_status());
     let headers = response.headers_mut();
-    if let Failure::Overloaded(_) = failure {
+    if failure.flag() == Flag::UO {
         headers.insert(&OVERLOADED, HeaderValue::from_static("true"));
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }

@@ -94,10 +94,13 @@ impl AccessLog {
 }
 
 impl AccessLogThread {
-    /// Waits until everything is written; the last [`AccessLog`] must be gone.
-    pub fn join(self) {
-        // A panic was reported where it happened.
-        let _ = self.0.join();
+    /// Waits until everything is written, no longer than `limit`: whoever reads may have stopped. The last [`AccessLog`] must be
+    /// gone.
+    pub fn join(self, limit: Duration) {
+        let since = Instant::now();
+        while !self.0.is_finished() && since.elapsed() < limit {
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }
 
@@ -193,7 +196,7 @@ mod tests {
         let (log, thread) = AccessLog::start(&to, Arc::clone(&dropped)).unwrap();
         (0..100).for_each(|_| log.log(Box::new(Line::default())));
         drop(log);
-        thread.join();
+        thread.join(Duration::from_secs(3600));
         let found = lines(&path);
         assert_eq!((found.len(), found[0].as_str(), dropped.load(Relaxed)), (101, "before", 0));
         assert!(found[1..].iter().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));

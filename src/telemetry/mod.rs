@@ -15,6 +15,7 @@ mod flag;
 mod histogram;
 mod identity;
 mod limit;
+pub mod log;
 mod metrics;
 mod names;
 mod record;

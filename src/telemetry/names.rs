@@ -58,6 +58,8 @@ pub(super) const DROPPED: Name = counter(
     "serin_metrics_dropped_labelsets_total",
     "Label sets beyond the cap of 2000 a metric, which were folded into _other.",
 );
+pub(super) const SAID_DROPPED: Name =
+    counter("serin_log_dropped_total", "Lines on standard error that were lost because nobody took them.");
 pub(super) const LOG_DROPPED: Name =
     counter("serin_access_log_dropped_total", "Lines of the access log that were lost because it could not keep up.");
 pub(super) const BUILD: Name = gauge("serin_build_info", "1, labelled with the version of Serin that is running.");

@@ -176,8 +176,8 @@ impl Trial {
     ) {
         let failed = match result {
             AttemptResult::Status(status) => status >= 500,
-            // The client's doing, whatever version it met.
-            AttemptResult::Failed(Flag::DC | Flag::DPE | Flag::SI) => return self.give_up(worker, ticket),
+            // The client's doing, whatever version it met; and the proxy's own limits, which say nothing of it either.
+            AttemptResult::Failed(Flag::DC | Flag::DPE | Flag::SI | Flag::UO) => return self.give_up(worker, ticket),
             AttemptResult::Failed(_) => true,
         };
         let late = self.slower_than.is_some_and(|limit| latency.unwrap_or(now.duration_since(ticket.begun)) > limit);

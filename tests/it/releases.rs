@@ -135,6 +135,24 @@ fn without_room_for_its_state_nothing_is_raised_and_a_rollback_still_happens() {
     eventually("the weight is down", || status(&proxy)["effective_weight"].as_u64() == Some(0));
 }
 
+/// A disk that went bad must not keep the proxy from starting; what is not known of a release is not guessed.
+#[test]
+fn a_folder_that_cannot_be_had_keeps_the_proxy_from_nothing_but_raising() {
+    let scene = Scene::new(Upstream::named("v1"), Upstream::named("v2"), WAITING);
+    fs::write(scene.state(), "no folder").unwrap();
+    let proxy = scene.start();
+    assert!(proxy.log().contains("the states of releases cannot be kept"), "{}", proxy.log());
+    assert_eq!(proxy.client().get("/").head.get("x-version"), "v1");
+    eventually("the trouble is said", || status(&proxy)["trouble"].is_string());
+    // Whatever is answered: the weight must not rise.
+    rollout(&proxy, &["retry"]);
+    assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(0));
+    fs::remove_file(scene.state()).unwrap();
+    eventually("it can be kept", || status(&proxy)["trouble"].is_null());
+    println!("{:?}", rollout(&proxy, &["retry"]));
+    eventually("it is raised", || status(&proxy)["effective_weight"].as_u64() == Some(10));
+}
+
 #[test]
 fn an_edit_of_the_weights_becomes_the_step() {
     let scene = Scene::new(Upstream::named("v1"), Upstream::named("v2"), WAITING);

@@ -101,7 +101,7 @@ impl Releases {
     /// Starts the thread that drives releases. Their states are kept in `state_dir`; without one they end with the process.
     ///
     /// # Errors
-    /// The folder cannot be made or written to, or there is no thread.
+    /// Another process has the folder, or there is no thread.
     pub fn start(
         snapshots: Arc<Snapshots>,
         metrics: Metrics,

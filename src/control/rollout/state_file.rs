@@ -4,9 +4,9 @@
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,26 +58,47 @@ pub(super) enum Unusable {
 #[derive(Clone, Debug)]
 pub(super) struct StateDir {
     path: PathBuf,
-    /// Held, not read.
-    lock: Arc<File>,
+    /// Held, not read; none as long as it could not be had.
+    lock: Arc<OnceLock<File>>,
 }
 
 impl StateDir {
-    /// Makes the folder, sees that it can be written to, and keeps other processes off.
+    /// Makes the folder and keeps other processes off. A folder that cannot be had or written to now may be fine later: until
+    /// then every [`Self::save`] fails, and says why.
     ///
     /// # Errors
-    /// It cannot be made or written to, or another process has it.
+    /// Another process has it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        fs::create_dir_all(path)?;
-        let probe = path.join(".serin-probe");
-        File::create(&probe)?.sync_all()?;
-        fs::remove_file(&probe)?;
-        let lock = File::create(path.join(LOCK))?;
+        let folder = Self { path: path.to_owned(), lock: Arc::default() };
+        match folder.claim() {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => Err(error),
+            Err(error) => {
+                let place = path.display();
+                tracing::error!(
+                    "{place}: the states of releases cannot be kept, nothing is raised until they can be: {error}"
+                );
+                Ok(folder)
+            }
+            Ok(()) => Ok(folder),
+        }
+    }
+
+    /// Makes the folder and takes its lock, where that was not done yet.
+    fn claim(&self) -> io::Result<()> {
+        if self.lock.get().is_some() {
+            return Ok(());
+        }
+        fs::create_dir_all(&self.path)?;
+        let lock = File::create(self.path.join(LOCK))?;
         lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => io::Error::other("another serin keeps its releases there"),
+            TryLockError::WouldBlock => {
+                io::Error::new(ErrorKind::ResourceBusy, "another serin keeps its releases there")
+            }
             TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path: path.to_owned(), lock: Arc::new(lock) })
+        // Of two at once, one fails and tries again.
+        let _ = self.lock.set(lock);
+        Ok(())
     }
 
     /// Whether nobody else in this process has a copy.
@@ -97,7 +118,7 @@ impl StateDir {
     pub(super) fn load(&self, name: &str) -> Result<Option<Kept>, Unusable> {
         let text = match fs::read(self.file(name, "json")) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(error.into()),
         };
         #[derive(Deserialize)]
@@ -116,6 +137,7 @@ impl StateDir {
     /// # Errors
     /// The old state is still there.
     pub(super) fn save(&self, name: &str, kept: &Kept) -> io::Result<()> {
+        self.claim()?;
         self.write(&self.file(name, "json"), &serde_json::to_vec(kept)?)
     }
 
@@ -138,7 +160,11 @@ impl StateDir {
     /// It cannot be written.
     pub(super) fn report(&self, name: &str, json: &[u8], text: &str) -> io::Result<PathBuf> {
         let at = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let file = |kind: &str| self.file(name, &format!("report-{at}.{kind}"));
+        // Two may end within a second, and a clock may go back.
+        let places = (1..).map(|n| if n == 1 { format!("report-{at}") } else { format!("report-{at}-{n}") });
+        let free = places.into_iter().find(|place| !self.file(name, &format!("{place}.json")).exists());
+        let free = free.ok_or_else(|| io::Error::other("no free name"))?;
+        let file = |kind: &str| self.file(name, &format!("{free}.{kind}"));
         self.write(&file("json"), json)?;
         self.write(&file("txt"), text.as_bytes())?;
         Ok(file("txt"))
@@ -238,13 +264,26 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_folder_that_cannot_be_written_to_is_an_error_at_once() {
+    fn a_folder_that_cannot_be_had_is_claimed_as_soon_as_it_can_be() {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("file");
-        fs::write(&file, "").unwrap();
-        assert!(StateDir::open(&file).is_err());
-        let state = StateDir::open(folder.path()).unwrap();
-        drop(folder);
+        let place = folder.path().join("place");
+        fs::write(&place, "no folder").unwrap();
+        let state = StateDir::open(&place).unwrap();
+        assert!(state.load("a").is_err(), "what is not known is not taken for nothing");
         assert!(state.save("a", &kept(10)).is_err());
+        fs::remove_file(&place).unwrap();
+        state.save("a", &kept(10)).unwrap();
+        assert!(StateDir::open(&place).is_err(), "it is locked now");
+        fs::remove_dir_all(&place).unwrap();
+        assert!(state.save("a", &kept(10)).is_err());
+    }
+
+    #[test]
+    fn reports_of_one_second_do_not_meet() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let places: Vec<PathBuf> = (0..5).map(|_| state.report("a", b"{}", "said").unwrap()).collect();
+        assert!(places.iter().all(|place| place.exists()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 11, "each with its JSON, and the lock");
     }
 }

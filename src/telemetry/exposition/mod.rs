@@ -17,6 +17,7 @@ use super::destination::{Connection, DestinationMetrics};
 use super::histogram::ClassicSum;
 use super::identity::State;
 use super::limit::{LABEL_SETS, Limit, OTHER, Set};
+use super::log;
 use super::metrics::Registry;
 use super::names::{self, Name};
 use super::record::MirrorResult;
@@ -48,6 +49,7 @@ pub(super) fn render(
         + registry.flags.dropped
         + turned_away;
     families.push(family(names::DROPPED, vec![counter(dropped)]));
+    families.push(family(names::SAID_DROPPED, vec![counter(log::lost())]));
     families.push(family(names::LOG_DROPPED, vec![counter(log_lines_lost)]));
     families.retain(|family| !family.get_metric().is_empty());
     families.sort_by(|a, b| a.name().cmp(b.name()));

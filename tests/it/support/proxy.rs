@@ -66,16 +66,21 @@ impl Proxy {
 
     /// Starts a command on free ports and waits until it says where it listens. The folder is kept for as long as it runs.
     pub(crate) fn spawn(folder: TempDir, command: &mut Command) -> Self {
+        Self::spawn_saying(folder, command, Stdio::piped())
+    }
+
+    /// The same, with what it logs going elsewhere.
+    pub(crate) fn spawn_saying(folder: TempDir, command: &mut Command, to: Stdio) -> Self {
         let mut child = command
             .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(to)
             .spawn()
             .unwrap();
         let log = Log::default();
         log.follow(child.stdout.take().unwrap());
-        log.follow(child.stderr.take().unwrap());
+        child.stderr.take().into_iter().for_each(|said| log.follow(said));
         let address = |prefix: &str| {
             let text = log.text();
             text.lines().find_map(|line| line.strip_prefix(prefix)?.parse().ok())
