@@ -149,7 +149,7 @@ fn a_folder_that_cannot_be_had_keeps_the_proxy_from_nothing_but_raising() {
     assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(0));
     fs::remove_file(scene.state()).unwrap();
     eventually("it can be kept", || status(&proxy)["trouble"].is_null());
-    println!("{:?}", rollout(&proxy, &["retry"]));
+    rollout(&proxy, &["retry"]);
     eventually("it is raised", || status(&proxy)["effective_weight"].as_u64() == Some(10));
 }
 
