@@ -131,9 +131,11 @@ impl Listener {
 /// # Errors
 /// The address is in use (also by another process that would share it), not local, or not permitted.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<StdListener>)> {
-    // Without SO_REUSEPORT this fails where the shared bind below would quietly join another process's port.
-    let probe = open(address, false)?;
-    let taken = probe.local_addr()?;
+    // Without SO_REUSEPORT this fails where the shared bind below would quietly join another process's port. It must not listen:
+    // who connects in this moment would be reset.
+    let probe = bound(address, false)?;
+    let unknown = || io::Error::other("the socket has no address");
+    let taken = probe.local_addr()?.as_socket().ok_or_else(unknown)?;
     drop(probe);
     Ok((taken, bind_shared(taken, workers)?))
 }
@@ -143,17 +145,17 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<
 /// # Errors
 /// As [`bind`], but for sockets of the same user that share the address.
 pub fn bind_shared(address: SocketAddr, workers: usize) -> io::Result<Vec<StdListener>> {
-    (0..workers).map(|_| open(address, true)).collect()
+    let all: Vec<Socket> = (0..workers).map(|_| bound(address, true)).collect::<io::Result<_>>()?;
+    all.into_iter().map(|socket| socket.listen(BACKLOG).map(|()| socket.into())).collect()
 }
 
-fn open(address: SocketAddr, shared: bool) -> io::Result<StdListener> {
+fn bound(address: SocketAddr, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// How many connections are open over all workers, and how many may be.
@@ -274,6 +276,14 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A balancer may try a port at any moment: until it is served, it is refused, and never taken and reset.
+    #[test]
+    fn an_address_is_tried_without_listening_there() {
+        let probe = bound("127.0.0.1:0".parse().unwrap(), false).unwrap();
+        assert!(!probe.is_listener().unwrap());
+        assert!(std::net::TcpStream::connect(probe.local_addr().unwrap().as_socket().unwrap()).is_err());
+    }
 
     #[test]
     fn a_port_that_another_process_holds_is_refused() {

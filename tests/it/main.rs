@@ -16,6 +16,7 @@ mod demo;
 mod drain;
 mod examples;
 mod faults;
+mod figures;
 mod gates;
 mod hashing;
 mod header_values;

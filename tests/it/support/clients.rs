@@ -105,6 +105,11 @@ impl Sent {
         }
     }
 
+    /// What was lost.
+    pub(crate) fn failures(&self) -> &[String] {
+        &self.failed
+    }
+
     /// Adds what others sent and got.
     pub(crate) fn add(&mut self, more: Self) {
         self.answered.extend(more.answered);

@@ -1,5 +1,6 @@
 //! The built binary as a child process.
 
+use std::env;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpStream};
@@ -195,9 +196,9 @@ impl Drop for Proxy {
     }
 }
 
-/// The binary.
+/// The binary; `SERIN_BINARY` names another build of it, for figures.
 pub(crate) fn serin() -> Command {
-    Command::new(env!("CARGO_BIN_EXE_serin"))
+    Command::new(env::var_os("SERIN_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_serin").into()))
 }
 
 /// Runs the binary to its end.
