@@ -39,7 +39,8 @@ const MAX_LOCAL_RESETS: usize = 256;
 const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
-const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r\ncontent-type: text/plain\r\n\
+const HEAD_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\nx-serin-flag: SI\r\n\
+proxy-status: serin; error=http_request_error; details=\"SI\"\r\ncontent-type: text/plain\r\n\
 content-length: 44\r\nconnection: close\r\n\r\n408 the request did not arrive in time (SI)\n";
 
 /// A connection that was just accepted.

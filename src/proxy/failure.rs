@@ -75,13 +75,15 @@ impl Failure {
         if error.is_parse() || error.is_parse_too_large() || error.is_parse_status() {
             return Self::Protocol;
         }
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, TimedOut, UnexpectedEof};
         // The request's body comes from the client, and so do its errors.
         let of_body = error.is_user() || error.is_body_write_aborted();
         match io_kind(error) {
             Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) if of_body => Self::ClientGone,
             _ if of_body => Self::BodyBroken,
             Some(ConnectionReset) => Self::Reset,
+            // The kernel has given the endpoint up: its machine is gone.
+            Some(TimedOut) => Self::Timeout,
             _ if was_refused(error) => Self::Reset,
             _ => Self::Closed,
         }

@@ -115,11 +115,11 @@ async fn deliver(place: Place, to: Destination, head: Parts, body: CopyBody) {
     let count = |result| to.metrics.destination().mirrored(worker.shard(), result);
     let body = match body {
         CopyBody::Empty => RequestBody::Empty,
-        CopyBody::Awaited(copied) => match copied.await {
-            Ok(Ok(copied)) => RequestBody::Copied(Box::new(copied)),
-            Ok(Err(TooLarge)) => return count(MirrorResult::DroppedSize),
-            // The client never sent the rest.
-            Err(_) => return count(MirrorResult::Error),
+        CopyBody::Awaited(copied) => match timeout(PATIENCE, copied).await {
+            Ok(Ok(Ok(copied))) => RequestBody::Copied(Box::new(copied)),
+            Ok(Ok(Err(TooLarge))) => return count(MirrorResult::DroppedSize),
+            // The client never sent the rest, or takes so long that its place is needed for others.
+            Ok(Err(_)) | Err(_) => return count(MirrorResult::Error),
         },
     };
     let until = Instant::now() + PATIENCE;

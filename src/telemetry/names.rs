@@ -58,6 +58,10 @@ pub(super) const DROPPED: Name = counter(
     "serin_metrics_dropped_labelsets_total",
     "Label sets beyond the cap of 2000 a metric, which were folded into _other.",
 );
+pub(super) const STATE_WRITE_ERRORS: Name = counter(
+    "serin_state_write_errors_total",
+    "Writes of the state of a release that failed; nothing is raised until one succeeds.",
+);
 pub(super) const SAID_DROPPED: Name =
     counter("serin_log_dropped_total", "Lines on standard error that were lost because nobody took them.");
 pub(super) const LOG_DROPPED: Name =

@@ -1,6 +1,7 @@
 //! What the releases do: the `serin_rollout_*` metrics. Told by the control side, never by a request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -44,7 +45,10 @@ pub struct EvidenceGauges {
 
 /// The metrics of releases.
 #[derive(Debug, Default)]
-pub struct RolloutMetrics(Mutex<Rollouts>);
+pub struct RolloutMetrics {
+    rollouts: Mutex<Rollouts>,
+    unsaved: AtomicU64,
+}
 
 /// From, to and why, as labels.
 pub(super) type Move = [&'static str; 3];
@@ -79,6 +83,16 @@ impl RolloutMetrics {
         self.lock().moved((name.into(), [from, to, reason]));
     }
 
+    /// Counts one write of a state that failed.
+    pub fn not_saved(&self) {
+        self.unsaved.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes of states that failed.
+    pub(super) fn unsaved(&self) -> u64 {
+        self.unsaved.load(Ordering::Relaxed)
+    }
+
     /// Shows what there is now.
     pub(super) fn read<T>(&self, show: impl FnOnce(&Rollouts) -> T) -> T {
         let mut rollouts = self.lock();
@@ -87,7 +101,7 @@ impl RolloutMetrics {
     }
 
     fn lock(&self) -> MutexGuard<'_, Rollouts> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rollouts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

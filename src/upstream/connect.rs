@@ -227,9 +227,9 @@ async fn connect_tcp(addresses: &[SocketAddr], keepalive: Keepalive) -> Result<T
 }
 
 fn classify(error: io::Error) -> ConnectError {
-    // EMFILE 24, ENFILE 23, EADDRNOTAVAIL 99 (no source port left).
+    // EAGAIN 11 (no source port left, on some routes), ENFILE 23, EMFILE 24, EADDRNOTAVAIL 99 (no source port left), ENOBUFS 105.
     match error.raw_os_error() {
-        Some(23 | 24 | 99) => ConnectError::Exhausted(error),
+        Some(11 | 23 | 24 | 99 | 105) => ConnectError::Exhausted(error),
         _ => ConnectError::Io(error),
     }
 }

@@ -128,6 +128,7 @@ fn without_room_for_its_state_nothing_is_raised_and_a_rollback_still_happens() {
     fs::remove_dir_all(scene.state()).unwrap();
     fs::write(scene.state(), "no folder any more").unwrap();
     eventually("the trouble is said", || status(&proxy)["trouble"].is_string());
+    assert!(proxy.metric("serin_state_write_errors_total", &[]) >= 1.0);
     // Whatever is answered: the weight must not rise.
     rollout(&proxy, &["promote"]);
     assert_eq!(status(&proxy)["effective_weight"].as_u64(), Some(10));

@@ -240,6 +240,9 @@ impl Driver {
         let name = saved.name.clone();
         let result = self.keeper.ended(saved);
         let Some(release) = self.releases.get_mut(&name) else { return };
+        if result.is_err() {
+            self.means.metrics.rollouts().not_saved();
+        }
         let trouble = result.err().map(|error| format!("the state cannot be saved: {error}"));
         if release.trouble != trouble {
             match &trouble {

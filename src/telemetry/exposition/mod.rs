@@ -41,6 +41,7 @@ pub(super) fn render(
     families.extend(of_reloads(reloads, scale));
     let (of_rollouts, turned_away) = rollouts.read(|rollouts| (rollouts::families(rollouts), rollouts.dropped));
     families.extend(of_rollouts);
+    families.push(family(names::STATE_WRITE_ERRORS, vec![counter(rollouts.unsaved())]));
     families.push(family(names::BUILD, vec![labelled(gauge(1.0), vec![label("version", env!("CARGO_PKG_VERSION"))])]));
     let dropped = registry.unnamed
         + registry.requests.dropped

@@ -218,8 +218,10 @@ fn tunnels(proxy: SocketAddr, name: usize, _: bool, stop: &Stop) -> Sent {
 }
 
 fn tunnel(client: &mut Wire, id: &str) -> io::Result<()> {
-    client
-        .try_send(format!("GET /{id} HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"))?;
+    client.try_send(format!(
+        "GET /{id} HTTP/1.1\r\nhost: {HOST}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+         sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ))?;
     let agreed = client.head()?.ok_or(io::ErrorKind::UnexpectedEof)?;
     if agreed.status() != 101 {
         return Err(io::Error::other(format!("no agreement: {agreed:?}")));

@@ -104,8 +104,10 @@ impl Upstream {
 
 /// Agrees to leave HTTP, and sends back what comes until the other side ends.
 fn repeat(mut wire: Wire) {
-    let mut back =
-        wire.try_send("HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n");
+    let mut back = wire.try_send(
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+                             sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+    );
     while back.is_ok()
         && let Ok(bytes) = wire.some()
         && !bytes.is_empty()
