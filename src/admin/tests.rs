@@ -172,7 +172,7 @@ fn versions_are_counted_since_the_start_and_since_the_last_reset() {
     let finish = |times: usize| {
         let duration = Duration::from_millis(20);
         let (method, flags) = (&http::Method::GET, Flags::default());
-        let one = Finished { method, status: 200, flags, duration, bytes_in: 0, bytes_out: 5 };
+        let one = Finished { method, status: 200, flags, duration, bytes_in: 0, bytes_out: 5, grpc: None };
         (0..times).for_each(|_| route.finished(Worker(0), &one));
     };
     let ask = |request: &str| {

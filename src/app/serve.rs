@@ -88,7 +88,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, workers, .. } = &options;
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
-    let resolver = start_resolver(&registry)?;
+    let resolver = start_resolver(&registry, &metrics)?;
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
     let (listeners, admin_socket) = open_sockets(&options, senders)?;
     let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
@@ -157,8 +157,8 @@ fn open_sockets(
     Ok((Arc::new(listeners), admin.map_err(|error| taken(options.admin, &error, "--admin"))?))
 }
 
-fn start_resolver(registry: &Arc<Registry>) -> Result<Arc<Resolver>, String> {
-    let started = Resolver::start(Arc::clone(registry), system_lookup);
+fn start_resolver(registry: &Arc<Registry>, metrics: &Metrics) -> Result<Arc<Resolver>, String> {
+    let started = Resolver::start(Arc::clone(registry), system_lookup, Arc::clone(metrics.dns()));
     started.map(Arc::new).map_err(|error| failed("start a thread", &error))
 }
 

@@ -136,10 +136,10 @@ impl Summary {
 
 /// A histogram: 36 buckets, the last without bound, sum and count.
 const HISTOGRAM: usize = 36 + 3;
-/// `http_requests_total`, `http_request_duration_seconds`, and `serin_route_weight` from two sources.
-const BY_ROUTE: usize = 1 + HISTOGRAM + 2;
-/// Two more histograms, attempts, requests in flight, bytes both ways, flags, and connections in two states.
-const BY_DESTINATION: usize = 2 * HISTOGRAM + 1 + 1 + 2 + 1 + 2;
+/// `http_requests_total`, `grpc_requests_total`, `http_request_duration_seconds`, and `serin_route_weight` from two sources.
+const BY_ROUTE: usize = 1 + 1 + HISTOGRAM + 2;
+/// Three more histograms, attempts, requests in flight, bytes both ways, flags, and connections in two states.
+const BY_DESTINATION: usize = 3 * HISTOGRAM + 1 + 1 + 2 + 1 + 2;
 
 fn series(routed: usize, destinations: usize, endpoints: usize) -> usize {
     routed * BY_ROUTE + destinations * BY_DESTINATION + endpoints
@@ -263,7 +263,7 @@ spec:
         let loaded = loaded();
         let summary = Summary::of(&loaded, &Settings::default());
         assert_eq!((summary.virtual_services, summary.routes, summary.destinations, summary.endpoints), (1, 2, 2, 0));
-        assert_eq!(summary.series, 3 * 42 + 2 * 85);
+        assert_eq!(summary.series, 3 * 43 + 2 * 124);
         let text = people(&loaded, &summary, false);
         assert!(text.ends_with("valid: 0 errors, 0 warnings\n"), "{text}");
     }

@@ -294,8 +294,9 @@ impl<'r> Attempts<'r> {
         }
         self.avoid(answer.lease.endpoint());
         let mut unwanted = *answer;
-        if !spare.is_sent() {
-            unwanted.connection = None;
+        match &mut unwanted.connection {
+            Some(connection) if spare.is_sent() => connection.heed(unwanted.response.headers().get("keep-alive")),
+            connection => *connection = None,
         }
         self.later(spare, Some(unwanted), Failure::Closed)
     }

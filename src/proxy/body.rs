@@ -54,7 +54,7 @@ pub(super) struct Exchange {
     pub connection: Option<Connection>,
     /// When the route's timeout is over.
     pub deadline: Option<Instant>,
-    /// How long the endpoint may send nothing, where nobody else watches that.
+    /// How long no byte may move in either direction, where nobody else watches that.
     pub idle: Option<Duration>,
 }
 
@@ -63,7 +63,38 @@ struct UpstreamBody {
     incoming: Incoming,
     exchange: Option<Exchange>,
     timer: Option<Pin<Box<Sleep>>>,
-    idle: Option<(Duration, Pin<Box<Sleep>>)>,
+    quiet: Option<Quiet>,
+}
+
+/// Ends an exchange in which no byte has moved in either direction for `limit`, before that has passed twice.
+#[derive(Debug)]
+struct Quiet {
+    limit: Duration,
+    timer: Pin<Box<Sleep>>,
+    /// What the client had sent when the timer was over last.
+    uploaded: u64,
+}
+
+impl Quiet {
+    fn new(limit: Duration, uploaded: u64) -> Self {
+        Self { limit, timer: Box::pin(tokio::time::sleep(limit)), uploaded }
+    }
+
+    /// A byte came from the endpoint.
+    fn received(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + self.limit);
+    }
+
+    /// Ready once it is enough; `uploaded` bytes came from the client so far.
+    fn poll(&mut self, uploaded: u64, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.timer.as_mut().poll(cx));
+            if std::mem::replace(&mut self.uploaded, uploaded) == uploaded {
+                return Poll::Ready(());
+            }
+            self.received();
+        }
+    }
 }
 
 impl ResponseBody {
@@ -75,8 +106,8 @@ impl ResponseBody {
     /// A body from upstream.
     pub(super) fn upstream(incoming: Incoming, exchange: Exchange) -> Self {
         let timer = exchange.deadline.map(|deadline| Box::pin(tokio::time::sleep_until(deadline)));
-        let idle = exchange.idle.map(|limit| (limit, Box::pin(tokio::time::sleep(limit))));
-        let mut body = UpstreamBody { incoming, exchange: Some(exchange), timer, idle };
+        let quiet = exchange.idle.map(|limit| Quiet::new(limit, exchange.record.uploaded()));
+        let mut body = UpstreamBody { incoming, exchange: Some(exchange), timer, quiet };
         if body.incoming.is_end_stream() {
             body.complete();
         }
@@ -126,10 +157,12 @@ impl UpstreamBody {
             return Poll::Ready(Some(Err(BodyError::Timeout)));
         }
         let polled = Pin::new(&mut self.incoming).poll_frame(cx);
-        if let Some((limit, idle)) = &mut self.idle {
+        if let Some(quiet) = &mut self.quiet {
             if polled.is_ready() {
-                idle.as_mut().reset(Instant::now() + *limit);
-            } else if self.exchange.is_some() && idle.as_mut().poll(cx).is_ready() {
+                quiet.received();
+            } else if let Some(exchange) = &self.exchange
+                && quiet.poll(exchange.record.uploaded(), cx).is_ready()
+            {
                 self.give_up(Flag::SI);
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             }
@@ -145,8 +178,13 @@ impl UpstreamBody {
                 return Poll::Ready(None);
             }
         };
-        if let (Some(exchange), Some(data)) = (&mut self.exchange, frame.data_ref()) {
-            exchange.record.bytes_out += data.len() as u64;
+        if let Some(exchange) = &mut self.exchange {
+            match frame.data_ref() {
+                Some(data) => exchange.record.bytes_out += data.len() as u64,
+                None => {
+                    frame.trailers_ref().into_iter().for_each(|fields| exchange.record.look_for_grpc_status(fields))
+                }
+            }
         }
         if self.incoming.is_end_stream() {
             self.complete();
@@ -227,5 +265,48 @@ impl Body for ResponseBody {
             Kind::Own(full, _) => full.size_hint(),
             Kind::Upstream(body) => body.incoming.size_hint(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::time::advance;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(300);
+
+    fn is_over(quiet: &mut Quiet, uploaded: u64) -> impl Future<Output = bool> {
+        poll_fn(move |cx| Poll::Ready(quiet.poll(uploaded, cx).is_ready()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_in_either_direction_keep_an_exchange_going() {
+        let mut quiet = Quiet::new(LIMIT, 7);
+        for byte in 0..10 {
+            advance(LIMIT - Duration::from_secs(1)).await;
+            assert!(!is_over(&mut quiet, 8 + byte).await, "the client sends");
+        }
+        for _ in 0..10 {
+            advance(LIMIT - Duration::from_secs(1)).await;
+            assert!(!is_over(&mut quiet, 17).await, "the endpoint sends");
+            quiet.received();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn with_both_sides_quiet_it_ends() {
+        let mut quiet = Quiet::new(LIMIT, 7);
+        advance(LIMIT - Duration::from_secs(1)).await;
+        assert!(!is_over(&mut quiet, 7).await);
+        advance(Duration::from_secs(2)).await;
+        assert!(is_over(&mut quiet, 7).await);
+        let mut quiet = Quiet::new(LIMIT, 0);
+        advance(LIMIT + Duration::from_secs(1)).await;
+        assert!(!is_over(&mut quiet, 1).await);
+        advance(LIMIT + Duration::from_secs(1)).await;
+        assert!(is_over(&mut quiet, 1).await);
     }
 }

@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::telemetry::Flag;
 use crate::upstream::connection::was_refused;
-use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable};
+use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable, Unresolved};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Failure {
     /// The destination has no endpoint.
     #[error("no healthy endpoint")]
     NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// The destination's name was never resolved.
+    #[error("the name of the destination does not resolve")]
+    Unresolved(#[from] Unresolved),
     /// The destination has as much to do as its limits allow.
     #[error("too many requests or connections at once")]
     Overloaded(#[from] Overloaded),
@@ -97,9 +100,12 @@ impl Failure {
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoHealthyUpstream(_)
+            | Self::Unresolved(_)
+            | Self::Overloaded(_)
+            | Self::Connect(_)
+            | Self::Closed
+            | Self::Reset => StatusCode::SERVICE_UNAVAILABLE,
             Self::Protocol | Self::Loop => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -117,7 +123,7 @@ impl Failure {
             Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::Loop => Flag::NC,
-            Self::NoHealthyUpstream(_) => Flag::UH,
+            Self::NoHealthyUpstream(_) | Self::Unresolved(_) => Flag::UH,
             // Serin's own want of ports or descriptors is not the endpoint's failure.
             Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
             Self::Connect(_) => Flag::UF,
@@ -143,7 +149,7 @@ impl Failure {
             Self::Loop => "proxy_loop_detected",
             Self::NoHealthyUpstream(_) => "destination_unavailable",
             Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
-            Self::Connect(ConnectError::Unresolved) => "dns_error",
+            Self::Unresolved(_) | Self::Connect(ConnectError::Unresolved) => "dns_error",
             Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
             Self::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
             Self::Connect(_) => "connection_refused",
@@ -183,6 +189,7 @@ impl From<Unavailable> for Failure {
     fn from(unavailable: Unavailable) -> Self {
         match unavailable {
             Unavailable::NoHealthyUpstream(none) => Self::NoHealthyUpstream(none),
+            Unavailable::Unresolved(unresolved) => Self::Unresolved(unresolved),
             Unavailable::Overloaded(overloaded) => Self::Overloaded(overloaded),
         }
     }

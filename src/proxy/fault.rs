@@ -3,8 +3,8 @@
 //! of the request's duration but not of the upstream's (flag DI). Neither is ever tried again.
 
 use bytes::Bytes;
+use http::Response;
 use http::header::HeaderValue;
-use http::{Response, StatusCode};
 use tokio::time::sleep;
 
 use super::body::ResponseBody;
@@ -33,7 +33,9 @@ pub(super) async fn inject(
 fn aborted(abort: Abort, grpc: bool) -> Response<ResponseBody> {
     let mut response = match abort {
         Abort::Grpc(status) => reply::grpc(status.into(), "fault injected by configuration (FI)"),
-        Abort::Http(status) if grpc => reply::grpc(grpc_status(status), "fault injected by configuration (FI)"),
+        Abort::Http(status) if grpc => {
+            reply::grpc(reply::grpc_status_of(status.as_u16()).into(), "fault injected by configuration (FI)")
+        }
         Abort::Http(status) => {
             let text = format!("{} fault injected by configuration (FI)\n", status.as_u16());
             reply::own(status, Some(HeaderValue::from_static("text/plain")), Bytes::from(text))
@@ -43,20 +45,10 @@ fn aborted(abort: Abort, grpc: bool) -> Response<ResponseBody> {
     response
 }
 
-/// The gRPC status of an HTTP status, as gRPC's own table has it.
-fn grpc_status(status: StatusCode) -> u16 {
-    match status.as_u16() {
-        400 => 13,
-        401 => 16,
-        403 => 7,
-        404 => 12,
-        429 | 502 | 503 | 504 => 14,
-        _ => 2,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use http::StatusCode;
+
     use super::*;
 
     #[test]

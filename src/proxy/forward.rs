@@ -48,6 +48,9 @@ impl Client {
     ) -> Journey {
         let http2 = parts.version == Version::HTTP_2;
         let wants_grpc = reply::is_grpc(&parts.headers);
+        if wants_grpc {
+            record.calls_grpc();
+        }
         let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
         let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
         if !headers::add_via(&mut parts.headers, parts.version) {
@@ -82,7 +85,11 @@ impl Client {
                 record.status = answer.response.status().as_u16();
                 let upstream = Some(answer.lease.endpoint().name());
                 let fields = answer.response.headers_mut();
-                headers::remove_hop_by_hop(fields);
+                record.look_for_grpc_status(fields);
+                let kept_alive = headers::remove_hop_by_hop(fields);
+                if let Some(connection) = &mut answer.connection {
+                    connection.heed(kept_alive.as_ref());
+                }
                 let answered = Answered { status: record.status, upstream };
                 target.response_headers.apply_to_response(fields, kept.as_deref(), answered);
                 affinity::remember(cookie, fields);

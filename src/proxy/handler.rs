@@ -297,6 +297,10 @@ fn answered(record: &mut Record, snapshot: &Snapshot, rule: &Rule<Destination>) 
 fn finish_own(response: Response<ResponseBody>, mut record: Record, head_only: bool) -> Response<ResponseBody> {
     let (mut parts, body) = response.into_parts();
     record.answered(parts.status.as_u16());
+    if reply::is_grpc(&parts.headers) {
+        record.calls_grpc();
+        record.look_for_grpc_status(&parts.headers);
+    }
     let body = if head_only {
         let length = body.size_hint().exact().unwrap_or(0);
         parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));

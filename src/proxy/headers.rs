@@ -14,7 +14,7 @@ static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 static FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Fields that concern one connection only.
 const HOP_BY_HOP: [&str; 7] =
-    ["connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "expect"];
+    ["keep-alive", "connection", "proxy-connection", "te", "transfer-encoding", "upgrade", "expect"];
 
 /// The longest request target that is taken, in bytes; hyper's own limit is 65 534.
 const MAX_TARGET: usize = 16 * 1024;
@@ -126,8 +126,8 @@ pub(super) fn settle_framing(headers: &mut HeaderMap) -> bool {
 }
 
 /// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones. `Expect` is
-/// among them here: the server side of hyper answers it by itself.
-pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
+/// among them here: the server side of hyper answers it by itself. Gives back `Keep-Alive`.
+pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
     // One look at each name is cheaper than a look-up of each that might be there; most messages have one of them at most.
     let mut present = [false; HOP_BY_HOP.len()];
     for name in headers.keys() {
@@ -135,12 +135,17 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
             present[known] = true;
         }
     }
+    let mut kept_alive = None;
     for (name, _) in HOP_BY_HOP.into_iter().zip(present).filter(|(_, present)| *present) {
         if name == "connection" && !is_plain_connection(headers) {
             remove_named(headers);
         }
-        headers.remove(name);
+        let removed = headers.remove(name);
+        if name == "keep-alive" {
+            kept_alive = removed;
+        }
     }
+    kept_alive
 }
 
 /// Whether `Connection` says nothing but whether the connection stays: the usual case, in which it names no other field.
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn what_concerns_one_connection_is_removed_and_nothing_else() {
         let mut map = headers(&[
-            ("connection", "close, X-Gone,host"),
+            ("connection", "close, X-Gone,host, Keep-Alive"),
             ("connection", "x-also, content-length"),
             ("x-gone", "1"),
             ("x-also", "1"),
@@ -321,7 +326,7 @@ mod tests {
             ("expect", "100-continue"),
             ("x-stays", "1"),
         ]);
-        remove_hop_by_hop(&mut map);
+        assert_eq!(remove_hop_by_hop(&mut map).unwrap(), "timeout=5");
         assert_eq!(map, headers(&[("host", "a"), ("content-length", "3"), ("x-stays", "1")]));
     }
 

@@ -123,10 +123,12 @@ async fn deliver(place: Place, to: Destination, head: Parts, body: CopyBody) {
         },
     };
     let until = Instant::now() + PATIENCE;
-    let Ok(Some((response, lease, connection))) = timeout(PATIENCE, exchange(&worker, &to, head, body)).await else {
+    let Ok(Some((response, lease, mut connection))) = timeout(PATIENCE, exchange(&worker, &to, head, body)).await
+    else {
         return count(MirrorResult::Error);
     };
     count(MirrorResult::Sent);
+    connection.heed(response.headers().get("keep-alive"));
     let left = until.saturating_duration_since(Instant::now());
     let drained = timeout(left, body::drain(response.into_body(), DRAINED)).await;
     if let (Ok(true), Some(connection)) = (drained, to.cluster.keep(connection)) {

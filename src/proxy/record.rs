@@ -4,9 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Method;
+use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
+use super::reply;
 use super::trial::Part;
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
@@ -16,6 +17,24 @@ use crate::upstream::UploadProgress;
 
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
 const CLIENT_GONE: u16 = 499;
+
+/// The status of a request that turned its connection into a tunnel.
+const SWITCHED: u16 = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+
+/// What is known of the status of a call of gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Grpc {
+    /// It is none.
+    No,
+    /// Nothing so far.
+    Open,
+    /// This one.
+    Status(u8),
+}
+
+/// gRPC's own words for a client that went away, and for a stream that broke off.
+const CANCELLED: u8 = 1;
+const INTERNAL: u8 = 13;
 
 /// One request under way. Dropping it before [`Record::finish`] means that the client went away, or was given up.
 #[derive(Debug)]
@@ -30,6 +49,7 @@ pub(super) struct Record {
     part: Option<Box<Part>>,
     /// What the access log will say of it.
     line: Option<Box<Line>>,
+    grpc: Grpc,
     /// The status that was or will be sent.
     pub status: u16,
     /// Why it is not simply the first answer that came.
@@ -55,6 +75,7 @@ impl Record {
             upload: None,
             part: None,
             line: None,
+            grpc: Grpc::No,
             status: 0,
             flags: Flags::default(),
             attempts: 0,
@@ -143,12 +164,51 @@ impl Record {
             let is_own = !matches!(flag, Flag::DC | Flag::DPE | Flag::SI);
             line.first_failed = line.first_failed.map(|failed| failed || is_own);
         });
+        if flag != Flag::DC {
+            self.cut_short();
+        }
         self.finish(Instant::now());
     }
 
     /// The request has a body.
     pub(super) fn uploading(&mut self, upload: Arc<UploadProgress>) {
         self.upload = Some(upload);
+    }
+
+    /// Bytes of its body that were passed on so far.
+    pub(super) fn uploaded(&self) -> u64 {
+        self.upload.as_ref().map_or(0, |upload| upload.bytes())
+    }
+
+    /// It is a call of gRPC.
+    pub(super) fn calls_grpc(&mut self) {
+        self.grpc = Grpc::Open;
+    }
+
+    /// Fields in which the status of a call of gRPC may be: trailers, or the head of an answer that consists of them.
+    pub(super) fn look_for_grpc_status(&mut self, fields: &HeaderMap) {
+        if self.grpc == Grpc::Open
+            && let Some(status) = reply::grpc_status(fields)
+        {
+            self.grpc = Grpc::Status(status);
+        }
+    }
+
+    /// The answer stopped before its end.
+    fn cut_short(&mut self) {
+        if self.grpc == Grpc::Open {
+            self.grpc = Grpc::Status(INTERNAL);
+        }
+    }
+
+    /// The status that the client of a call got, or that it has to assume (gRPC over HTTP/2, and its table of HTTP statuses).
+    fn grpc_status(&self) -> Option<u8> {
+        match self.grpc {
+            Grpc::No => None,
+            Grpc::Status(status) => Some(status),
+            Grpc::Open if self.flags.contains(Flag::DC) => Some(CANCELLED),
+            Grpc::Open => Some(reply::grpc_status_of(self.status)),
+        }
     }
 
     /// Whether no byte of the request's body is still to come.
@@ -182,7 +242,7 @@ impl Record {
         line.status = self.status;
         line.flags = self.flags.to_string();
         line.attempts = self.attempts;
-        line.bytes_in = self.upload.as_ref().map_or(0, |upload| upload.bytes());
+        line.bytes_in = self.uploaded();
         line.bytes_out = self.bytes_out;
         if let Some(metrics) = &self.metrics {
             let version = metrics.destination();
@@ -210,8 +270,9 @@ impl Record {
             status: self.status,
             flags: self.flags,
             duration: now.duration_since(self.started),
-            bytes_in: self.upload.as_ref().map_or(0, |upload| upload.bytes()),
+            bytes_in: self.uploaded(),
             bytes_out: self.bytes_out,
+            grpc: self.grpc_status(),
         };
         match &self.metrics {
             Some(metrics) => {
@@ -226,9 +287,12 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
+            // A tunnel that is cut off was one all the same.
+            let is_tunnel = self.status == SWITCHED;
             if self.status != 0 && self.connection.expired() == Some(Expired::Stalled) {
                 self.flags.insert(Flag::SI);
-            } else {
+                self.cut_short();
+            } else if !is_tunnel {
                 self.status = CLIENT_GONE;
                 self.flags.insert(Flag::DC);
             }

@@ -59,6 +59,24 @@ pub(super) fn grpc(status: u16, message: &str) -> Response<ResponseBody> {
     response
 }
 
+/// The status of gRPC in these fields. What is no number is as good as one that nobody knows.
+pub(super) fn grpc_status(fields: &HeaderMap) -> Option<u8> {
+    let status = fields.get(&GRPC_STATUS)?.to_str().ok().and_then(|status| status.parse().ok());
+    Some(status.unwrap_or(u8::MAX))
+}
+
+/// What an HTTP status means to a client of gRPC that finds none of its own, as gRPC's table has it.
+pub(super) fn grpc_status_of(status: u16) -> u8 {
+    match status {
+        400 => 13,
+        401 => 16,
+        403 => 7,
+        404 => 12,
+        429 | 502 | 503 | 504 => 14,
+        _ => 2,
+    }
+}
+
 /// Says in the headers that the reply is Serin's own, and why. `error` is a token of `proxy-status` (RFC 9209 §2.3).
 pub(super) fn explain(response: &mut Response<ResponseBody>, flag: Flag, error: &str) {
     let flag = flag.as_str();
@@ -99,6 +117,17 @@ mod tests {
         assert_eq!((reply.status().as_u16(), reply.headers()["grpc-status"].as_bytes()), (200, &b"4"[..]));
         request.insert("content-type", HeaderValue::from_static("application/grpcish"));
         assert_eq!(failure(&Failure::Timeout, None, &request).status(), 504);
+    }
+
+    #[test]
+    fn a_grpc_status_is_a_number() {
+        let fields =
+            |status: &'static str| HeaderMap::from_iter([(GRPC_STATUS.clone(), HeaderValue::from_static(status))]);
+        assert_eq!(
+            ["0", "14", "300", "OK"].map(|status| grpc_status(&fields(status))),
+            [Some(0), Some(14), Some(255), Some(255)]
+        );
+        assert_eq!(grpc_status(&HeaderMap::new()), None);
     }
 
     #[test]

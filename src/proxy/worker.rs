@@ -260,6 +260,7 @@ impl Worker {
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,
+            grpc: None,
         };
         self.shared.unrouted.finished(self.shard(), &finished);
         if let Some(log) = self.log() {

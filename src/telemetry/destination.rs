@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::flag::Flag;
 use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
 use super::record::{AttemptResult, Finished, MirrorResult};
-use super::scale::Scale;
-use super::shard::{Cell, Shards, Worker};
+use super::scale::{Place, Scale};
+use super::shard::{Cell, Lazy, Shards, Worker};
 
 /// The counters of one version of one service (`app`, `version`).
 ///
@@ -35,6 +35,7 @@ struct Shard {
     mirrors: [Cell; MirrorResult::ALL.len()],
     retries_refused: Cell,
     upstream_latency: Exponential,
+    tunnels: Lazy<Classic>,
 }
 
 /// What an upstream connection is doing.
@@ -131,6 +132,12 @@ impl DestinationMetrics {
         }
     }
 
+    /// A tunnel was open for so long.
+    #[cold]
+    pub(super) fn tunnelled(&self, worker: Worker, place: Place) {
+        self.shards.of(worker).tunnels.get_or_init(Classic::default).record(place);
+    }
+
     pub(super) fn touched(&self) -> bool {
         self.shards.iter().next().is_some()
     }
@@ -169,6 +176,12 @@ impl DestinationMetrics {
 
     pub(super) fn flags(&self, flag: Flag) -> u64 {
         self.shards.sum(|s| s.flags[flag as usize].get())
+    }
+
+    pub(super) fn tunnels(&self) -> ClassicSum {
+        let mut sum = ClassicSum::default();
+        self.shards.iter().filter_map(|shard| shard.tunnels.get()).for_each(|tunnels| sum.add(tunnels));
+        sum
     }
 
     pub(super) fn upstream(&self) -> ClassicSum {

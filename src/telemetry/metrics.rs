@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::destination::{DestinationMetrics, EndpointMetrics};
+use super::dns::DnsMetrics;
 use super::exposition::{self, sets};
 use super::histogram::ClassicSum;
 use super::identity::Identities;
@@ -39,6 +40,7 @@ struct Inner {
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
     access_log_dropped: Arc<AtomicU64>,
+    dns: Arc<DnsMetrics>,
     registry: Mutex<Registry>,
 }
 
@@ -70,6 +72,7 @@ pub(super) struct Registry {
     pub(super) durations: Limit<ClassicSum>,
     pub(super) attempts: Limit<u64>,
     pub(super) flags: Limit<u64>,
+    pub(super) grpc: Limit<u64>,
     /// Names that were folded before they had counters.
     pub(super) unnamed: u64,
 }
@@ -90,6 +93,7 @@ impl Metrics {
             unrouted,
             process: ProcessCollector::for_self(),
             access_log_dropped: Arc::default(),
+            dns: Arc::default(),
             registry: Mutex::new(registry),
         }))
     }
@@ -171,6 +175,12 @@ impl Metrics {
         &self.0.access_log_dropped
     }
 
+    /// The metrics of look-ups of names.
+    #[must_use]
+    pub fn dns(&self) -> &Arc<DnsMetrics> {
+        &self.0.dns
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -195,7 +205,7 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        let others = (&self.0.reloads, &self.0.rollouts, lost);
+        let others = (&self.0.reloads, &self.0.rollouts, &*self.0.dns, lost);
         exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 
@@ -217,6 +227,7 @@ impl Registry {
             durations: Limit::new(),
             attempts: Limit::new(),
             flags: Limit::new(),
+            grpc: Limit::new(),
             unnamed: 0,
         }
     }
@@ -262,12 +273,14 @@ impl Registry {
         for route in self.routes.sweep(RouteMetrics::touched, now) {
             self.requests.forget(route.id, sets::requests(&route, false));
             self.durations.forget(route.id, sets::durations(&route, false));
+            self.grpc.forget(route.id, sets::grpc(&route, false));
             self.gone.entry(route.destination().id).or_default().add(&Tally::of(&route));
         }
         for destination in self.destinations.sweep(DestinationMetrics::touched, now) {
             self.gone.remove(&destination.id);
             self.requests.forget_destination(&destination, Vec::new());
             self.durations.forget_destination(&destination, Vec::new());
+            self.grpc.forget_destination(&destination, Vec::new());
             self.attempts.forget_destination(&destination, sets::attempts(&destination, false));
             self.flags.forget_destination(&destination, sets::flags(&destination));
         }

@@ -10,6 +10,7 @@
 
 pub mod access_log;
 mod destination;
+mod dns;
 mod exposition;
 mod flag;
 mod histogram;
@@ -31,6 +32,7 @@ mod trial;
 mod wire;
 
 pub use destination::{DestinationMetrics, EndpointMetrics};
+pub use dns::{DnsFailure, DnsMetrics};
 pub use flag::{Flag, Flags};
 pub use histogram::Distribution;
 pub use limit::{LABEL_SETS, OTHER};

@@ -26,8 +26,16 @@ pub(super) const REQUESTS: Name = counter(
     "http_requests_total",
     "Client requests, each charged to the version whose answer the client got (code 499: the client went away).",
 );
-pub(super) const REQUEST_DURATION: Name =
-    histogram("http_request_duration_seconds", "Time from the first request byte in to the last response byte out.");
+pub(super) const REQUEST_DURATION: Name = histogram(
+    "http_request_duration_seconds",
+    "Time from the first request byte in to the last response byte out. Upgraded connections do not count.",
+);
+pub(super) const STREAM_DURATION: Name = histogram(
+    "http_stream_duration_seconds",
+    "Time from the first byte of a request that upgraded its connection (WebSocket) to the end of that connection.",
+);
+pub(super) const GRPC: Name =
+    counter("grpc_requests_total", "Calls of gRPC, by the status that the client got or had to assume.");
 pub(super) const UPSTREAM_DURATION: Name =
     histogram("http_upstream_duration_seconds", "Time from a request sent upstream to its response headers.");
 pub(super) const UPSTREAM_ATTEMPTS: Name = counter(
@@ -66,6 +74,12 @@ pub(super) const SAID_DROPPED: Name =
     counter("serin_log_dropped_total", "Lines on standard error that were lost because nobody took them.");
 pub(super) const LOG_DROPPED: Name =
     counter("serin_access_log_dropped_total", "Lines of the access log that were lost because it could not keep up.");
+pub(super) const DNS_FAILURES: Name =
+    counter("serin_dns_failures_total", "Look-ups of endpoints' names that gave no address, by reason.");
+pub(super) const DNS_AGE: Name = gauge(
+    "serin_dns_answer_age_seconds",
+    "Time since the last good answer for that name in use which has waited longest for one.",
+);
 pub(super) const BUILD: Name = gauge("serin_build_info", "1, labelled with the version of Serin that is running.");
 
 pub(super) const RELOADS: Name = counter(

@@ -12,16 +12,19 @@ use super::flag::{Flag, Flags};
 pub struct Finished<'a> {
     /// The client's method; others than the nine standard ones are counted as `_OTHER`.
     pub method: &'a Method,
-    /// The status the client got; 499 when it went away. Outside 100–599 it is counted as `other`.
+    /// The status the client got; 499 when it went away. Outside 100–599 it is counted as `other`. With 101, the duration is
+    /// that of a tunnel, and counted as such.
     pub status: u16,
     /// In which ways it ended unusually, if it did.
     pub flags: Flags,
-    /// First request byte in to last response byte out.
+    /// First request byte in to last response byte out; of a connection that was upgraded (status 101), to its end.
     pub duration: Duration,
     /// Body bytes the client sent.
     pub bytes_in: u64,
     /// Body bytes the client was sent.
     pub bytes_out: u64,
+    /// How the call of gRPC ended, if it is one: 0–16, others are counted as `other`.
+    pub grpc: Option<u8>,
 }
 
 /// How one attempt at an upstream ended.
@@ -137,6 +140,17 @@ pub(super) fn method_index(method: &Method) -> usize {
     }
 }
 
+/// The label values of `grpc_status`, in the order of [`grpc_index`].
+pub(super) const GRPC_STATUSES: [&str; 18] =
+    ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15", "16", "other"];
+
+pub(super) fn grpc_index(status: u8) -> usize {
+    usize::from(status).min(GRPC_STATUSES.len() - 1)
+}
+
+/// The code of a request that turned its connection into a tunnel.
+pub(super) const SWITCHED: u16 = 101;
+
 /// The code that a client which went away is recorded with (nginx's, known from its logs).
 pub(super) const CLIENT_WENT_AWAY: u16 = 499;
 
@@ -161,6 +175,12 @@ mod tests {
             assert_eq!(AttemptResult::label(AttemptResult::Failed(flag).index()), flag.as_str());
         }
         assert_eq!(AttemptResult::Failed(Flag::UT).index(), AttemptResult::COUNT - 1);
+    }
+
+    #[test]
+    fn every_grpc_status_that_is_none_is_other() {
+        let labels = [0, 1, 16, 17, u8::MAX].map(|status| GRPC_STATUSES[grpc_index(status)]);
+        assert_eq!(labels, ["0", "1", "16", "other", "other"]);
     }
 
     #[test]

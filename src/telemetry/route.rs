@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::destination::DestinationMetrics;
 use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
-use super::record::{CLIENT_WENT_AWAY, Class, Finished, METHODS, method_index};
+use super::record::{CLIENT_WENT_AWAY, Class, Finished, GRPC_STATUSES, METHODS, SWITCHED, grpc_index, method_index};
 use super::scale::Scale;
 use super::shard::{Cell, Lazy, Shards, Worker};
 
@@ -24,6 +24,7 @@ struct Shard {
     requests: [[Lazy<[Cell; 100]>; Class::COUNT]; METHODS.len()],
     durations: [Lazy<Classic>; Class::COUNT],
     latency: Exponential,
+    grpc: Lazy<[Cell; GRPC_STATUSES.len()]>,
 }
 
 impl Default for Shard {
@@ -32,6 +33,7 @@ impl Default for Shard {
             requests: std::array::from_fn(|_| Default::default()),
             durations: Default::default(),
             latency: Exponential::default(),
+            grpc: Lazy::default(),
         }
     }
 }
@@ -68,15 +70,22 @@ impl RouteMetrics {
         let codes = shard.requests[method_index(request.method)][class].get_or_init(|| [const { Cell::new() }; 100]);
         let code = if class == Class::Other as usize { 0 } else { usize::from(request.status % 100) };
         codes[code].add(1);
-        shard.durations[class].get_or_init(Classic::default).record(place);
-        if matches!(request.status, 100..500) && request.status != CLIENT_WENT_AWAY {
-            shard.latency.record(place);
+        if request.status == SWITCHED {
+            self.destination.tunnelled(worker, place);
+        } else {
+            shard.durations[class].get_or_init(Classic::default).record(place);
+            if matches!(request.status, 100..500) && request.status != CLIENT_WENT_AWAY {
+                shard.latency.record(place);
+            }
+        }
+        if let Some(status) = request.grpc {
+            shard.grpc.get_or_init(|| [const { Cell::new() }; GRPC_STATUSES.len()])[grpc_index(status)].add(1);
         }
         self.destination.finished(worker, request);
     }
 
     /// How long whole requests took whose answer was 1xx–4xx and whose client stayed (quick failures cannot make a version look
-    /// fast), over all workers. Not for the request path.
+    /// fast), over all workers; tunnels are none. Not for the request path.
     #[must_use]
     pub fn latency(&self) -> Distribution {
         let mut sum = Distribution::default();
@@ -103,6 +112,11 @@ impl RouteMetrics {
             }
         }
         found
+    }
+
+    /// Calls of gRPC that ended with the status of this label of [`GRPC_STATUSES`].
+    pub(super) fn grpc(&self, index: usize) -> u64 {
+        self.shards.sum(|shard| shard.grpc.get().map_or(0, |cells| cells[index].get()))
     }
 
     /// How long the requests of one class took; `None` when there were none.

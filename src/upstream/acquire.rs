@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::{HeaderMap, header};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use tokio::task::yield_now;
 use tokio::time::{Instant, timeout_at};
 
 use super::cluster::Cluster;
@@ -16,7 +17,7 @@ use super::connection::{Connection, Http1};
 use super::endpoint::{Endpoint, Lease};
 use super::limits::{Overloaded, Permit, Resource};
 use super::outlier::Outcome;
-use super::pool::Pool;
+use super::pool::{Pool, Wanted};
 use super::tls;
 use super::transport::Http2Policy;
 
@@ -35,6 +36,7 @@ impl Cluster {
         // Only where the name of a handshake depends on the request do its connections.
         let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
         let name = if by_host { host(&head.headers) } else { None };
+        let wanted = Wanted { server_name: name, fresh: !head.method.is_idempotent() };
         // A block instead of an async function, which would hold its arguments twice: this is in every request's future.
         async move {
             let pool = lease.endpoint().pool(worker);
@@ -44,14 +46,18 @@ impl Cluster {
                     return Ok(Connection::Http2(stream));
                 }
             } else {
-                while let Some(mut idle) = pool.take(self.policy().lifetime(), name) {
+                while let Some(mut idle) = pool.take(self.policy().lifetime(), wanted) {
+                    if wanted.fresh {
+                        // Its task sees what has come meanwhile: the end of it, perhaps, which others may meet and be sent again.
+                        yield_now().await;
+                    }
                     if idle.sender.ready().await.is_ok() {
                         return Ok(Connection::Http1(idle));
                     }
                 }
             }
             // Boxed: rare, and large beside what a request on a kept connection needs.
-            let opened = Box::pin(self.open(lease.endpoint(), worker, name, http2)).await;
+            let opened = Box::pin(self.open(lease.endpoint(), worker, wanted, http2)).await;
             if opened.as_ref().is_err_and(ConnectError::blames_endpoint) {
                 lease.report(|| Outcome::Failed);
             }
@@ -63,12 +69,12 @@ impl Cluster {
         &self,
         endpoint: &Arc<Endpoint>,
         worker: usize,
-        name: Option<&str>,
+        wanted: Wanted<'_>,
         http2: Option<Http2Policy>,
     ) -> Result<Connection, ConnectError> {
         match http2 {
-            None => self.open_http1(endpoint, worker, name).await,
-            Some(policy) => self.open_http2(endpoint, worker, name, policy).await,
+            None => self.open_http1(endpoint, worker, wanted).await,
+            Some(policy) => self.open_http2(endpoint, worker, wanted.server_name, policy).await,
         }
     }
 
@@ -85,7 +91,7 @@ impl Cluster {
         &self,
         endpoint: &Arc<Endpoint>,
         worker: usize,
-        name: Option<&str>,
+        wanted: Wanted<'_>,
     ) -> Result<Connection, ConnectError> {
         let _pending = self.policy().limits.claim(self.usage(), Resource::Pending)?;
         let until = Instant::now() + self.policy().connect_timeout;
@@ -94,18 +100,18 @@ impl Cluster {
                 break permit;
             }
             self.wait_for_room(endpoint, until).await?;
-            if let Some(idle) = self.idle(endpoint, worker, name).await {
+            if let Some(idle) = self.idle(endpoint, worker, wanted).await {
                 return Ok(Connection::Http1(idle));
             }
         };
-        let opened = connect::http1(&endpoint.address(), self.opening(name, permit, false)?).await;
+        let opened = connect::http1(&endpoint.address(), self.opening(wanted.server_name, permit, false)?).await;
         endpoint.tried(&opened);
         opened.map(|one| Connection::Http1(Box::new(one)))
     }
 
     /// An open connection of this worker that has nothing to do.
-    async fn idle(&self, endpoint: &Endpoint, worker: usize, name: Option<&str>) -> Option<Box<Http1>> {
-        while let Some(mut idle) = endpoint.pool(worker).take(self.policy().lifetime(), name) {
+    async fn idle(&self, endpoint: &Endpoint, worker: usize, wanted: Wanted<'_>) -> Option<Box<Http1>> {
+        while let Some(mut idle) = endpoint.pool(worker).take(self.policy().lifetime(), wanted) {
             if idle.sender.ready().await.is_ok() {
                 return Some(idle);
             }

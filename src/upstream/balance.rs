@@ -47,6 +47,7 @@ pub struct EndpointSet {
     next: AtomicUsize,
     /// None where cold endpoints get as much as others.
     warming: Option<Warming>,
+    unresolved: bool,
 }
 
 impl EndpointSet {
@@ -61,7 +62,7 @@ impl EndpointSet {
             Balance::Maglev { size } => Some(Table::maglev(&named, size)),
             Balance::LeastRequest | Balance::RoundRobin | Balance::Random => None,
         };
-        Self { endpoints, weights, table, round, next: AtomicUsize::new(0), warming: None }
+        Self { endpoints, weights, table, round, next: AtomicUsize::new(0), warming: None, unresolved: false }
     }
 
     /// The same set, whose endpoints get less at first. Means something to [`Balance::RoundRobin`] and
@@ -69,6 +70,18 @@ impl EndpointSet {
     pub fn warming_up(mut self, warmup: Option<Warmup>) -> Self {
         self.warming = warmup.map(|warmup| Warming::new(warmup, &self.endpoints));
         self
+    }
+
+    /// The same set, of which more is not known because a name was never resolved.
+    #[must_use]
+    pub fn awaiting_names(mut self, unresolved: bool) -> Self {
+        self.unresolved = unresolved;
+        self
+    }
+
+    /// Whether it is empty for want of a name that was ever resolved.
+    pub fn is_unresolved(&self) -> bool {
+        self.unresolved && self.endpoints.is_empty()
     }
 
     /// Takes note that an endpoint was ejected: it will be cold when it comes back.

@@ -22,12 +22,20 @@ use super::warmup::Warmup;
 #[error("no healthy endpoint")]
 pub struct NoHealthyUpstream;
 
+/// There is none because the destination's name was never resolved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the name of the destination does not resolve")]
+pub struct Unresolved;
+
 /// Why a cluster takes no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unavailable {
     /// It has no endpoint, or none that is in use.
     #[error(transparent)]
     NoHealthyUpstream(#[from] NoHealthyUpstream),
+    /// Nobody knows its endpoints.
+    #[error(transparent)]
+    Unresolved(#[from] Unresolved),
     /// It has as many requests as it may have.
     #[error(transparent)]
     Overloaded(#[from] Overloaded),
@@ -145,7 +153,7 @@ impl Cluster {
     pub fn pick(self: &Arc<Self>, draw: u64, tried: &[Arc<Endpoint>]) -> Result<Lease, Unavailable> {
         let endpoints = self.endpoints.load();
         let choice = Choice { balance: self.policy.balance, outlier: self.policy.outlier.as_ref(), tried };
-        let endpoint = endpoints.pick(&choice, draw).ok_or(NoHealthyUpstream)?;
+        let endpoint = endpoints.pick(&choice, draw).ok_or_else(|| none_of(&endpoints))?;
         let request = self.policy.limits.claim(&self.usage, Resource::Request)?;
         let judge = self.policy.outlier.is_some().then(|| Arc::clone(self));
         Ok(Lease::of(Arc::clone(endpoint), Some(Duties { judge, request })))
@@ -211,6 +219,10 @@ impl Cluster {
             endpoint.pool(worker).evict(self.policy.lifetime(), self.policy.shared_use(), now);
         }
     }
+}
+
+fn none_of(endpoints: &EndpointSet) -> Unavailable {
+    if endpoints.is_unresolved() { Unresolved.into() } else { NoHealthyUpstream.into() }
 }
 
 #[cfg(test)]

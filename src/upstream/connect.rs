@@ -112,7 +112,7 @@ pub(super) async fn http1(address: &Address, mut opening: Opening) -> Result<Htt
         let _ = connection.with_upgrades().await;
     });
     let Opening { server_name, usage, .. } = opening;
-    Ok(Http1 { sender, opened: Instant::now(), served: 0, server_name, usage })
+    Ok(Http1 { sender, opened: Instant::now(), served: 0, patience: None, server_name, usage })
 }
 
 /// Opens a connection for many streams.
@@ -268,6 +268,25 @@ mod tests {
         assert!(http1(&both, opening()).await.is_ok());
         let error = http1(&Address::Tcp(vec![refused]), opening()).await.unwrap_err();
         assert!(matches!(error, ConnectError::Io(ref io) if io.kind() == io::ErrorKind::ConnectionRefused), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_vanishes_is_noticed_by_the_system() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let seconds = Duration::from_secs;
+        let other = Keepalive { time: seconds(40), interval: seconds(7), probes: 9 };
+        for wanted in [Keepalive::default(), other] {
+            let stream = connect_tcp(&[listener.local_addr().unwrap()], wanted).await.unwrap();
+            let socket = SockRef::from(&stream);
+            let set = Keepalive {
+                time: socket.tcp_keepalive_time().unwrap(),
+                interval: socket.tcp_keepalive_interval().unwrap(),
+                probes: socket.tcp_keepalive_retries().unwrap(),
+            };
+            assert_eq!((socket.keepalive().unwrap(), set), (true, wanted));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(20)));
+            assert!(socket.tcp_nodelay().unwrap());
+        }
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::Either;
 use http::uri::{Authority, Parts as UriParts, PathAndQuery, Scheme};
@@ -14,6 +15,9 @@ use tokio::time::Instant;
 use super::body::RequestBody;
 use super::http2::Stream;
 use super::limits::Usage;
+
+/// A request that is on its way when the endpoint closes may have been done or not: none is begun for so long before.
+const ON_THE_WAY: Duration = Duration::from_secs(1);
 
 /// A request that got no answer: the error, and the request itself where nothing of it was sent.
 pub type SendError = TrySendError<Request<RequestBody>>;
@@ -37,6 +41,8 @@ pub struct Http1 {
     pub(super) opened: Instant,
     /// Requests so far.
     pub(super) served: u32,
+    /// How long it may be idle, by what the endpoint said last; none: it said nothing.
+    pub(super) patience: Option<Duration>,
     /// The name that its TLS handshake asked for, where that depends on the request.
     pub(super) server_name: Option<Box<str>>,
     /// Of a cluster with a limit on connections: who waits for one is told when this one is free.
@@ -75,6 +81,14 @@ impl Connection {
         match self {
             Self::Http1(one) => one.sender.ready().await,
             Self::Http2(_) => Ok(()),
+        }
+    }
+
+    /// Takes note of the `Keep-Alive` field of an answer on it: `timeout=5` says that the endpoint closes it when it has been idle
+    /// for 5 s. A second before that, no request is begun on it any more.
+    pub fn heed(&mut self, keep_alive: Option<&HeaderValue>) {
+        if let (Self::Http1(one), Some(timeout)) = (self, keep_alive.and_then(keep_alive_timeout)) {
+            one.patience = Some(timeout.saturating_sub(ON_THE_WAY));
         }
     }
 
@@ -129,6 +143,13 @@ fn for_http2(request: Request<RequestBody>, scheme: Scheme) -> Request<RequestBo
     Request::from_parts(parts, body)
 }
 
+/// `timeout` of a `Keep-Alive` field, in seconds.
+fn keep_alive_timeout(value: &HeaderValue) -> Option<Duration> {
+    let parameters = value.to_str().ok()?.split(',').filter_map(|parameter| parameter.split_once('='));
+    let timeout = parameters.into_iter().find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?.1;
+    timeout.trim().parse().ok().map(Duration::from_secs)
+}
+
 fn is_grpc(value: &HeaderValue) -> bool {
     value.as_bytes().starts_with(b"application/grpc")
 }
@@ -153,6 +174,19 @@ mod tests {
         assert_eq!(sent.headers()["te"], "trailers");
         let again = for_http2(sent, Scheme::HTTP);
         assert_eq!(again.uri().to_string(), "http://shop.test:81/a?b=c");
+    }
+
+    #[test]
+    fn keep_alive_says_for_how_long() {
+        let timeout = |value| keep_alive_timeout(&HeaderValue::from_static(value)).map(|timeout| timeout.as_secs());
+        for value in ["timeout=5", "timeout=5, max=1000", "max=100,Timeout = 5 "] {
+            assert_eq!(timeout(value), Some(5), "{value}");
+        }
+        for value in
+            ["", "5", "max=5", "timeout", "timeout=", "timeout=-1", "timeout=soon", "timeout=99999999999999999999"]
+        {
+            assert_eq!(timeout(value), None, "{value}");
+        }
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! One address that answers for a destination: what it is doing now, whether it can be reached, and what its answers say.
 
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -23,6 +24,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 pub struct Endpoint {
     name: String,
     address: ArcSwap<Address>,
+    /// Where its connections may lead, if it moves.
+    places: Mutex<Vec<SocketAddr>>,
     pools: Box<[Pool]>,
     health: Health,
     active: AtomicU32,
@@ -40,6 +43,7 @@ impl Endpoint {
         Self {
             name,
             address: ArcSwap::from_pointee(address),
+            places: Mutex::default(),
             pools: (0..workers).map(|_| Pool::default()).collect(),
             health: Health::default(),
             active: AtomicU32::new(0),
@@ -60,9 +64,18 @@ impl Endpoint {
         self.address.load_full()
     }
 
-    /// Its name resolves to something else now. Open connections stay.
-    pub(super) fn moved(&self, address: Address) {
-        self.address.store(Arc::new(address));
+    /// New connections lead to this address from now on. Open ones stay.
+    pub(super) fn leads_to(&self, address: SocketAddr) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        if !places.contains(&address) {
+            places.push(address);
+        }
+        self.address.store(Arc::new(Address::Tcp(vec![address])));
+    }
+
+    /// Whether a connection may lead to an address that is none of these.
+    pub(super) fn leads_elsewhere(&self, than: &[SocketAddr]) -> bool {
+        self.places.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|place| !than.contains(place))
     }
 
     /// Requests on their way to it, over all workers.

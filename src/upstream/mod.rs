@@ -29,7 +29,7 @@ pub mod warmup;
 pub use balance::Balance;
 pub use body::{RequestBody, UploadProgress};
 pub use budget::{Budget, RetryBudget};
-pub use cluster::{Cluster, ClusterPolicy, NoHealthyUpstream, NoRetry, Unavailable};
+pub use cluster::{Cluster, ClusterPolicy, NoHealthyUpstream, NoRetry, Unavailable, Unresolved};
 pub use connect::{Address, ConnectError};
 pub use connection::{Connection, Exchange};
 pub use endpoint::{Endpoint, Lease};

@@ -30,7 +30,8 @@ pub enum Target {
         /// The port on each address.
         port: u16,
     },
-    /// A name in DNS that is one endpoint: each new connection goes to its first address.
+    /// A name in DNS that is one endpoint: each new connection goes to its first address, and connections stay while theirs is
+    /// among the addresses. When one is not any more, it is another endpoint, so that new requests leave the old address.
     FirstOfName {
         /// The name.
         host: String,
@@ -95,6 +96,12 @@ struct Identity {
     transport: String,
 }
 
+impl Identity {
+    fn new(spec: &ClusterSpec, name: String) -> Self {
+        Self { cluster: spec.key.clone(), name, transport: spec.policy.transport.identity() }
+    }
+}
+
 impl Registry {
     /// An empty registry for this many data-plane workers.
     pub fn new(workers: usize) -> Self {
@@ -139,13 +146,14 @@ impl Registry {
         live.budgets.retain(|_, budget| budget.strong_count() > 0);
     }
 
-    /// The names that the live clusters need, each once.
+    /// The names that the live clusters need, each once. The addresses of others are forgotten.
     pub fn names(&self) -> Vec<String> {
-        let live = self.lock();
+        let mut live = self.lock();
         let alive = live.clusters.values().filter(|(_, cluster)| cluster.strong_count() > 0);
         let mut names: Vec<String> = alive.flat_map(|(spec, _)| spec.names().map(str::to_owned)).collect();
         names.sort_unstable();
         names.dedup();
+        live.addresses.retain(|name, _| names.binary_search(name).is_ok());
         names
     }
 
@@ -182,7 +190,8 @@ impl Live {
         for EndpointSpec { target, weight } in &spec.endpoints {
             match target {
                 Target::Fixed { name, address } => {
-                    weighted.push((self.endpoint(spec, name.clone(), address.clone(), workers), *weight));
+                    weighted
+                        .push((self.endpoint(Identity::new(spec, name.clone()), address.clone(), workers), *weight));
                 }
                 Target::Name { host, port } => {
                     let mut addresses = self.addresses.get(host).cloned().unwrap_or_default();
@@ -191,14 +200,21 @@ impl Live {
                     for ip in addresses {
                         let address = SocketAddr::new(ip, *port);
                         let place = Address::Tcp(vec![address]);
-                        weighted.push((self.endpoint(spec, address.to_string(), place, workers), *weight));
+                        weighted
+                            .push((self.endpoint(Identity::new(spec, address.to_string()), place, workers), *weight));
                     }
                 }
                 Target::FirstOfName { host, port } => {
-                    let Some(first) = self.addresses.get(host).and_then(|all| all.first()) else { continue };
-                    let address = Address::Tcp(vec![SocketAddr::new(*first, *port)]);
-                    let endpoint = self.endpoint(spec, format!("{host}:{port}"), address.clone(), workers);
-                    endpoint.moved(address);
+                    let addresses = self.addresses.get(host).into_iter().flatten();
+                    let places: Vec<_> = addresses.map(|ip| SocketAddr::new(*ip, *port)).collect();
+                    let Some(first) = places.first() else { continue };
+                    let identity = Identity::new(spec, format!("{host}:{port}"));
+                    let known = self.endpoints.get(&identity).and_then(Weak::upgrade);
+                    if known.is_some_and(|known| known.leads_elsewhere(&places)) {
+                        self.endpoints.remove(&identity);
+                    }
+                    let endpoint = self.endpoint(identity, Address::Tcp(vec![*first]), workers);
+                    endpoint.leads_to(*first);
                     weighted.push((endpoint, *weight));
                 }
             }
@@ -206,12 +222,11 @@ impl Live {
         let earlier = earlier.map(Cluster::endpoints);
         let known: HashSet<*const Endpoint> = earlier.iter().flat_map(|set| set.endpoints()).map(Arc::as_ptr).collect();
         weighted.iter().filter(|(one, _)| !known.contains(&Arc::as_ptr(one))).for_each(|(one, _)| one.joins());
-        EndpointSet::new(weighted, spec.policy.balance).warming_up(spec.policy.warmup)
+        let unresolved = spec.names().any(|name| !self.addresses.contains_key(name));
+        EndpointSet::new(weighted, spec.policy.balance).warming_up(spec.policy.warmup).awaiting_names(unresolved)
     }
 
-    fn endpoint(&mut self, spec: &ClusterSpec, name: String, address: Address, workers: usize) -> Arc<Endpoint> {
-        let transport = spec.policy.transport.identity();
-        let identity = Identity { cluster: spec.key.clone(), name, transport };
+    fn endpoint(&mut self, identity: Identity, address: Address, workers: usize) -> Arc<Endpoint> {
         if let Some(known) = self.endpoints.get(&identity).and_then(Weak::upgrade) {
             return known;
         }
@@ -226,7 +241,7 @@ mod tests {
     use super::*;
     use crate::upstream::budget::MEMORY;
     use crate::upstream::transport::Http2Policy;
-    use crate::upstream::{Overloaded, Unavailable, Warmup};
+    use crate::upstream::{NoHealthyUpstream, Overloaded, Unavailable, Unresolved, Warmup};
 
     fn fixed(port: u16) -> EndpointSpec {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -325,6 +340,25 @@ mod tests {
         registry.resolved("svc.test", vec!["10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap()]);
         assert!(Arc::ptr_eq(&endpoint, &cluster.endpoints().endpoints()[0]));
         assert_eq!(*endpoint.address(), Address::Tcp(vec!["10.0.0.1:80".parse().unwrap()]));
+        // It may have connections to the one that is gone now.
+        registry.resolved("svc.test", vec!["10.0.0.1".parse().unwrap()]);
+        let other = Arc::clone(&cluster.endpoints().endpoints()[0]);
+        assert!(!Arc::ptr_eq(&endpoint, &other));
+        assert_eq!((other.name(), &*other.address()), ("svc.test:80", &*endpoint.address()));
+        registry.resolved("svc.test", vec!["10.0.0.1".parse().unwrap(), "10.0.0.9".parse().unwrap()]);
+        assert!(Arc::ptr_eq(&other, &cluster.endpoints().endpoints()[0]));
+    }
+
+    #[tokio::test]
+    async fn a_cluster_knows_whether_its_names_were_ever_resolved() {
+        let registry = Registry::new(1);
+        let named = EndpointSpec { target: Target::Name { host: "svc.test".into(), port: 80 }, weight: 1 };
+        let cluster = registry.cluster(spec(vec![named]));
+        assert_eq!(cluster.pick(0, &[]).unwrap_err(), Unavailable::Unresolved(Unresolved));
+        registry.resolved("svc.test", vec!["10.0.0.2".parse().unwrap()]);
+        assert!(cluster.pick(0, &[]).is_ok());
+        registry.resolved("svc.test", Vec::new());
+        assert_eq!(cluster.pick(0, &[]).unwrap_err(), Unavailable::NoHealthyUpstream(NoHealthyUpstream));
     }
 
     #[tokio::test]

@@ -1,20 +1,24 @@
 //! A request is sent again only where that is safe: what an upstream may see twice, and what it never does.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use super::support::client::request;
 use super::support::config::Config;
+use super::support::eventually;
 use super::support::proxy::Proxy;
 use super::support::upstream::{Refusing, Script, Upstream, answer};
 use super::support::wire::{End, Wire};
 
-/// Where an upstream ends the connection.
+/// Where an upstream ends the connection. A request without a body has no middle: then it is the answer that is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
-    Idle,
+    BeforeWrite,
     AfterHead,
     MidBody,
     AfterBody,
@@ -33,10 +37,20 @@ struct Case {
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
     status: u16,
+    /// Whether the client got all of an answer.
+    complete: bool,
     /// How many connections brought the head of the request.
     seen: usize,
     /// Attempts that were counted as failed, and as answered.
     attempts: (u32, u32),
+}
+
+/// What the upstream saw.
+struct Seen {
+    times: usize,
+    /// Whether the request came on another connection than the one that was kept alive, which the case is about: it was idle for
+    /// too long, because the machine is busy.
+    missed: bool,
 }
 
 fn finish(wire: Wire, end: End) -> Option<Wire> {
@@ -52,28 +66,38 @@ fn finish(wire: Wire, end: End) -> Option<Wire> {
     }
 }
 
-/// Breaks off the request as the case says, then answers whatever else comes. Returns how often the request was seen.
-fn upstream(case: Case, script: &Script, kept: Option<Wire>, done: &AtomicBool) -> usize {
-    let mut seen = 0;
+/// What the upstream does on the connection that it ends.
+fn until_the_end(case: Case, wire: &mut Wire) {
+    let answer = answer("v1");
+    match (case.at, case.length) {
+        (At::BeforeWrite | At::AfterHead, _) => {}
+        (At::MidBody, 0) => wire.send(&answer[..answer.len() - 1]),
+        (At::AfterBody, 0) => wire.send(answer),
+        (At::MidBody, length) => drop(wire.exactly(length / 2).unwrap()),
+        (At::AfterBody, length) => drop(wire.exactly(length).unwrap()),
+    }
+}
+
+/// Breaks off the request as the case says, then answers whatever else comes.
+fn upstream(case: Case, script: &Script, kept: Option<Wire>, done: &AtomicBool) -> Seen {
+    let mut seen = Seen { times: 0, missed: false };
     let mut broken = None;
-    if case.at != At::Idle || !case.reused {
+    if case.at != At::BeforeWrite || !case.reused {
         let mut wire = kept.unwrap_or_else(|| script.accept());
-        if case.at != At::Idle {
-            wire.head().unwrap().expect("a request");
-            seen += 1;
+        if case.at != At::BeforeWrite {
+            seen.missed = wire.head().unwrap().is_none();
+            seen.times += usize::from(!seen.missed);
         }
-        match case.at {
-            At::Idle | At::AfterHead => {}
-            At::MidBody => drop(wire.exactly(case.length / 2).unwrap()),
-            At::AfterBody => drop(wire.exactly(case.length).unwrap()),
+        if !seen.missed {
+            until_the_end(case, &mut wire);
+            broken = finish(wire, case.end);
         }
-        broken = finish(wire, case.end);
     }
     while !done.load(Ordering::SeqCst) {
         match script.try_accept() {
             Some(mut wire) => {
                 if let Ok(Some(_)) = wire.request() {
-                    seen += 1;
+                    seen.times += 1;
                     wire.send(answer("v1"));
                 }
             }
@@ -84,7 +108,8 @@ fn upstream(case: Case, script: &Script, kept: Option<Wire>, done: &AtomicBool) 
     seen
 }
 
-fn outcome(case: Case) -> Outcome {
+/// None if the machine was too busy for the case to take place.
+fn try_outcome(case: Case) -> Option<Outcome> {
     let script = Script::start();
     let proxy = Proxy::with(&Config::single(&[script.port]), &["--workers", "1"]);
     let mut client = proxy.client();
@@ -100,7 +125,7 @@ fn outcome(case: Case) -> Outcome {
         kept = Some(wire);
     }
     let ended = match (case.at, kept.take()) {
-        (At::Idle, Some(wire)) => finish(wire, case.end),
+        (At::BeforeWrite, Some(wire)) => finish(wire, case.end),
         (_, wire) => {
             kept = wire;
             None
@@ -111,60 +136,133 @@ fn outcome(case: Case) -> Outcome {
     let upstream = thread::spawn(move || upstream(case, &script, kept, &told));
     // The proxy may answer before it has read all of the body, and then nobody takes the rest.
     let _ = client.try_send(request(case.method, "/case", &vec![b'x'; case.length]));
-    let status = client.answer().unwrap_or_else(|error| panic!("{case:?}: {error}")).status();
+    let head = client.head().unwrap_or_else(|error| panic!("{case:?}: {error}")).expect("an answer");
+    let status = head.status();
+    let complete = client.answer_after(head).is_ok();
     done.store(true, Ordering::SeqCst);
     let seen = upstream.join().unwrap_or_else(|_| panic!("{case:?}"));
     drop(ended);
     let failed = proxy.attempts("UC") + proxy.attempts("UR") + proxy.attempts("UF");
     let answered = proxy.attempts("2xx") - f64::from(warm);
-    Outcome { status, seen, attempts: (failed as u32, answered as u32) }
+    let attempts = (failed as u32, answered as u32);
+    (!seen.missed).then_some(Outcome { status, complete, seen: seen.times, attempts })
 }
 
-/// All that can be told apart: without a body there is no middle of it.
-fn cases(at: At, end: End, reused: bool) -> Vec<Case> {
+fn outcome(case: Case) -> Outcome {
+    (0..10).find_map(|_| try_outcome(case)).unwrap_or_else(|| panic!("{case:?}: no connection stayed warm"))
+}
+
+/// Every request, ended in both ways, on fresh and on kept-alive connections.
+fn cases(at: At) -> Vec<Case> {
     let requests = [("GET", 0), ("POST", 0), ("POST", 10), ("POST", 1 << 20)];
-    let cases = requests.into_iter().map(|(method, length)| Case { at, method, length, end, reused });
-    cases.filter(|case| case.length > 0 || !matches!(at, At::MidBody | At::AfterBody)).collect()
+    let ends = [(End::Fin, false), (End::Fin, true), (End::Reset, false), (End::Reset, true)];
+    let cases = requests.into_iter().flat_map(|request| ends.map(|end| (request, end)));
+    cases.map(|((method, length), (end, reused))| Case { at, method, length, end, reused }).collect()
 }
 
-const ENDS: [End; 2] = [End::Fin, End::Reset];
+const ANSWERED: Outcome = Outcome { status: 200, complete: true, seen: 1, attempts: (0, 1) };
+const CUT_OFF: Outcome = Outcome { complete: false, ..ANSWERED };
+const SENT_AGAIN: Outcome = Outcome { seen: 2, attempts: (1, 1), ..ANSWERED };
+const FAILED: Outcome = Outcome { status: 503, complete: true, seen: 1, attempts: (1, 0) };
 
-#[test]
-fn what_was_sent_on_a_fresh_connection_is_not_sent_again() {
-    for at in [At::AfterHead, At::MidBody, At::AfterBody] {
-        for case in ENDS.into_iter().flat_map(|end| cases(at, end, false)) {
-            assert_eq!(outcome(case), Outcome { status: 503, seen: 1, attempts: (1, 0) }, "{case:?}");
-        }
+fn expected(case: Case) -> Outcome {
+    match (case.at, case.length, case.method, case.reused) {
+        (At::BeforeWrite, ..) | (At::AfterBody, 0, ..) => ANSWERED,
+        (At::MidBody, 0, ..) => CUT_OFF,
+        (_, _, "GET", true) => SENT_AGAIN,
+        _ => FAILED,
     }
 }
 
 #[test]
-fn on_a_kept_alive_connection_only_what_may_be_repeated_is_sent_again() {
-    for at in [At::AfterHead, At::MidBody, At::AfterBody] {
-        for case in ENDS.into_iter().flat_map(|end| cases(at, end, true)) {
-            let wanted = match case.method {
-                "GET" => Outcome { status: 200, seen: 2, attempts: (1, 1) },
-                _ => Outcome { status: 503, seen: 1, attempts: (1, 0) },
-            };
-            assert_eq!(outcome(case), wanted, "{case:?}");
-        }
+fn what_is_sent_again_by_where_the_connection_ends() {
+    for case in [At::AfterHead, At::MidBody, At::AfterBody].into_iter().flat_map(cases) {
+        assert_eq!(outcome(case), expected(case), "{case:?}");
     }
 }
 
 #[test]
-fn a_connection_that_was_closed_while_it_was_idle_costs_nothing() {
-    for case in ENDS.into_iter().flat_map(|end| cases(At::Idle, end, true)) {
-        assert_eq!(outcome(case), Outcome { status: 200, seen: 1, attempts: (0, 1) }, "{case:?}");
-    }
-}
-
-#[test]
-fn a_connection_that_is_closed_as_soon_as_it_is_accepted_repeats_nothing_that_was_written() {
-    for case in ENDS.into_iter().flat_map(|end| cases(At::Idle, end, false)) {
+fn a_connection_that_ends_before_anything_is_written_costs_nothing_if_it_was_idle() {
+    for case in cases(At::BeforeWrite) {
         let outcome = outcome(case);
-        let Outcome { status, seen, attempts } = outcome;
+        if case.reused {
+            assert_eq!(outcome, expected(case), "{case:?}");
+            continue;
+        }
         // It depends on the moment whether anything was written before the end was noticed.
+        let Outcome { status, seen, attempts, .. } = outcome;
         assert!(matches!((status, seen, attempts.1), (200, 1, 1) | (503, 0, 0)), "{case:?}: {outcome:?}");
+    }
+}
+
+/// Stops the process, so that what happens meanwhile comes to it all at once.
+fn stopped(proxy: &Proxy, meanwhile: impl FnOnce()) {
+    proxy.signal(Signal::STOP);
+    let tasks = format!("/proc/{}/task", proxy.process());
+    eventually("all its threads stand still", || {
+        fs::read_dir(&tasks).unwrap().all(|task| {
+            let status = fs::read_to_string(task.unwrap().path().join("stat")).unwrap_or_default();
+            status.rsplit_once(") ").is_none_or(|(_, state)| state.starts_with('T'))
+        })
+    });
+    meanwhile();
+    proxy.signal(Signal::CONT);
+}
+
+#[test]
+fn a_post_that_arrives_with_the_end_of_a_connection_is_sent_on_another() {
+    let script = Script::start();
+    let proxy = Proxy::with(&Config::single(&[script.port]), &["--workers", "1"]);
+    for (round, end) in [End::Fin, End::Reset].into_iter().cycle().take(10).enumerate() {
+        let mut client = proxy.client();
+        client.send(request("GET", "/warm", b""));
+        let mut wire = script.accept();
+        wire.request().unwrap().unwrap();
+        wire.send(answer("v1"));
+        assert_eq!(client.answer().unwrap().status(), 200);
+        let mut ended = None;
+        stopped(&proxy, || {
+            client.send(request("POST", "/", b"x"));
+            ended = finish(wire, end);
+        });
+        let mut wire = script.accept();
+        wire.request().unwrap().unwrap();
+        wire.send("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+        assert_eq!(client.answer().unwrap().status(), 200, "round {round}");
+    }
+    assert_eq!(proxy.attempts("UC") + proxy.attempts("UR"), 0.0);
+}
+
+#[test]
+fn a_post_is_not_sent_on_a_connection_that_was_idle_for_long() {
+    let upstream = Upstream::named("v1");
+    let proxy = Proxy::with(&Config::single(&[upstream.port]), &["--workers", "1"]);
+    let mut client = proxy.client();
+    let connection = || upstream.ledger.all().last().unwrap().connection;
+    for method in ["POST", "PATCH"] {
+        assert_eq!(client.get("/").status(), 200);
+        let before = connection();
+        // It is idle for so long at least.
+        thread::sleep(Duration::from_secs(1));
+        client.send(request(method, "/", b"x"));
+        assert_eq!(client.answer().unwrap().status(), 200);
+        assert_ne!(connection(), before, "{method}");
+    }
+}
+
+#[test]
+fn an_endpoint_that_says_how_long_it_waits_is_believed() {
+    for (said, connections) in [("timeout=1", 3), ("timeout=0, max=5", 3), ("timeout=600", 1), ("max=5", 1)] {
+        let upstream = Upstream::answering(move |_| {
+            format!("HTTP/1.1 200 OK\r\nkeep-alive: {said}\r\ncontent-length: 2\r\n\r\nok").into_bytes()
+        });
+        let proxy = Proxy::with(&Config::single(&[upstream.port]), &["--workers", "1"]);
+        let mut client = proxy.client();
+        for _ in 0..3 {
+            let answer = client.get("/");
+            assert_eq!((answer.status(), answer.head.has("keep-alive")), (200, false));
+        }
+        assert_eq!(upstream.ledger.connections(), connections, "{said}");
     }
 }
 

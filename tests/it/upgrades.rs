@@ -1,5 +1,8 @@
 //! Connections that leave HTTP (WebSocket): only when both sides agree, and then byte for byte, across reloads.
 
+use rustix::process::Signal;
+use serde_json::Value;
+
 use super::support::client::{Client, HOST, request};
 use super::support::config::Config;
 use super::support::eventually;
@@ -59,6 +62,55 @@ fn both_sides_agree_and_bytes_pass_until_one_ends() {
     eventually("it is counted", || proxy.requests(&[("version", "v1"), ("code", "101")]) == 1.0);
     assert_eq!(proxy.requests(&[]), 1.0);
     assert_eq!(proxy.metric("http_requests_in_flight", &[]), 0.0);
+}
+
+#[test]
+fn the_time_of_a_tunnel_is_not_that_of_a_request() {
+    let script = Script::start();
+    let proxy = Proxy::start(&Config::single(&[script.port]));
+    let versions = || serde_json::from_str::<Value>(&proxy.ask("GET", "/api/v1/versions").1).unwrap();
+    for end in [End::Fin, End::Reset] {
+        let (client, mut wire, _) = open(&proxy, &script);
+        match end {
+            End::Fin => client.half_close(),
+            End::Reset => Wire::from(client).reset(),
+        }
+        wire.rest();
+    }
+    eventually("both are counted", || proxy.requests(&[("version", "v1"), ("code", "101")]) == 2.0);
+    assert_eq!(proxy.metric("http_stream_duration_seconds_count", &[("version", "v1")]), 2.0);
+    assert_eq!(proxy.metric("http_request_duration_seconds_count", &[]), 0.0);
+    let version = &versions()["versions"][0];
+    assert_eq!((&version["requests"], &version["codes"]["1xx"]), (&2.into(), &2.into()), "{version}");
+    assert_eq!(version["latency"]["cells"], Value::Array(Vec::new()), "{version}");
+}
+
+/// The end of the process is no reason to end it before the time that requests have, and no excuse to wait for longer.
+#[test]
+fn a_tunnel_lives_through_the_drain_and_is_cut_off_at_its_end() {
+    let script = Script::start();
+    let mut proxy = Proxy::with(&Config::single(&[script.port]), &["--drain-timeout", "1s"]);
+    let (mut client, mut wire, _) = open(&proxy, &script);
+    proxy.signal(Signal::TERM);
+    eventually("balancers are told", || proxy.ask("GET", "/ready").0 == 503);
+    pass_bytes(&mut client, &mut wire);
+    assert_eq!(proxy.wait().code(), Some(3));
+    assert!(proxy.log().contains("cut_off=1"), "{}", proxy.log());
+    assert_eq!((client.rest().0, wire.rest().0), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_tunnel_that_ends_during_the_drain_is_not_cut_off() {
+    let script = Script::start();
+    let mut proxy = Proxy::start(&Config::single(&[script.port]));
+    let (client, mut wire, _) = open(&proxy, &script);
+    proxy.signal(Signal::TERM);
+    eventually("balancers are told", || proxy.ask("GET", "/ready").0 == 503);
+    drop(client);
+    wire.rest();
+    drop(wire);
+    assert_eq!(proxy.wait().code(), Some(0), "{}", proxy.log());
+    assert!(proxy.log().contains("cut_off=0"), "{}", proxy.log());
 }
 
 #[test]

@@ -1,70 +1,19 @@
 //! Endpoints that speak HTTP/2: how connections are shared, what is passed on, and what a refused stream means.
 
-use std::future::Future;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use h2::server::{self, SendResponse};
+use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::request::Parts;
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use tokio::sync::Semaphore;
 
 use super::support::config::Config;
+use super::support::h2::Upstream;
 use super::support::proxy::Proxy;
 use super::support::upstream::answer;
 use super::support::{eventually, h2 as client};
-
-/// The requests of an upstream, each with the number of its connection.
-type Seen = Arc<Mutex<Vec<(usize, Parts)>>>;
-
-/// An upstream that speaks HTTP/2 and nothing else.
-struct Upstream {
-    port: u16,
-    seen: Seen,
-}
-
-impl Upstream {
-    /// Allows so many streams a connection; each is handled by `handle`.
-    fn start<F>(
-        streams: u32,
-        handle: impl Fn(Request<RecvStream>, SendResponse<Bytes>) -> F + Send + Copy + 'static,
-    ) -> Self
-    where
-        F: Future<Output = ()> + Send + 'static,
-    {
-        let seen = Seen::default();
-        let kept = Arc::clone(&seen);
-        let port = client::accepting(move |stream, number| {
-            let kept = Arc::clone(&kept);
-            async move {
-                let mut builder = server::Builder::new();
-                let Ok(mut connection) = builder.max_concurrent_streams(streams).handshake(stream).await else {
-                    return;
-                };
-                while let Some(Ok((request, respond))) = connection.accept().await {
-                    let (parts, body) = request.into_parts();
-                    kept.lock().unwrap_or_else(PoisonError::into_inner).push((number, parts.clone()));
-                    tokio::spawn(handle(Request::from_parts(parts, body), respond));
-                }
-            }
-        });
-        Self { port, seen }
-    }
-
-    fn seen(&self) -> Vec<(usize, Parts)> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
-    }
-
-    fn connections(&self) -> usize {
-        let mut numbers: Vec<usize> = self.seen().iter().map(|(number, _)| *number).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.len()
-    }
-}
 
 async fn greet(_: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
     let mut stream = respond.send_response(Response::new(()), false).unwrap();

@@ -14,6 +14,7 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 
 use self::sets::label;
 use super::destination::{Connection, DestinationMetrics};
+use super::dns::{DnsFailure, DnsMetrics};
 use super::histogram::ClassicSum;
 use super::identity::State;
 use super::limit::{LABEL_SETS, Limit, OTHER, Set};
@@ -30,7 +31,7 @@ type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    (reloads, rollouts, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, u64),
+    (reloads, rollouts, dns, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, &DnsMetrics, u64),
     process: &ProcessCollector,
     scale: &Scale,
 ) -> String {
@@ -39,6 +40,7 @@ pub(super) fn render(
     families.extend(of_versions(registry, scale));
     families.extend(of_configuration(registry));
     families.extend(of_reloads(reloads, scale));
+    families.extend(of_names(dns));
     let (of_rollouts, turned_away) = rollouts.read(|rollouts| (rollouts::families(rollouts), rollouts.dropped));
     families.extend(of_rollouts);
     families.push(family(names::STATE_WRITE_ERRORS, vec![counter(rollouts.unsaved())]));
@@ -48,6 +50,7 @@ pub(super) fn render(
         + registry.durations.dropped
         + registry.attempts.dropped
         + registry.flags.dropped
+        + registry.grpc.dropped
         + turned_away;
     families.push(family(names::DROPPED, vec![counter(dropped)]));
     families.push(family(names::SAID_DROPPED, vec![counter(log::lost())]));
@@ -58,12 +61,13 @@ pub(super) fn render(
 }
 
 /// The metrics that the cap may fold.
-fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 4] {
-    let (mut requests, mut durations) = (Vec::new(), Vec::new());
+fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 5] {
+    let (mut requests, mut durations, mut grpc) = (Vec::new(), Vec::new(), Vec::new());
     let (mut attempts, mut flags) = (Vec::new(), Vec::new());
     for (route, state) in registry.routes.iter() {
         requests.extend(sets::requests(route, state != State::Resolved));
         durations.extend(sets::durations(route, state != State::Resolved));
+        grpc.extend(sets::grpc(route, state != State::Resolved));
     }
     for (destination, state) in registry.destinations.iter() {
         attempts.extend(sets::attempts(destination, state != State::Resolved));
@@ -80,6 +84,7 @@ fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 4] {
         family(time, self::capped(&mut registry.durations, durations, versions, labels)),
         capped(names::UPSTREAM_ATTEMPTS, &mut registry.attempts, attempts, ["result"].as_slice()),
         capped(names::FLAGS, &mut registry.flags, flags, ["flag"].as_slice()),
+        capped(names::GRPC, &mut registry.grpc, grpc, ["route", "grpc_status"].as_slice()),
     ]
 }
 
@@ -130,6 +135,7 @@ fn of_versions(registry: &Registry, scale: &Scale) -> Vec<MetricFamily> {
         family(names::MIRRORS, mirrors),
         each(names::RETRIES_REFUSED, false, &|d| counter(d.retries_refused())),
         each(names::UPSTREAM_DURATION, false, &|d| histogram(&d.upstream(), scale)),
+        each(names::STREAM_DURATION, false, &|d| histogram(&d.tunnels(), scale)),
         each(names::REQUEST_BYTES, false, &|d| counter(d.bytes_in())),
         each(names::RESPONSE_BYTES, false, &|d| counter(d.bytes_out())),
         each(names::IN_FLIGHT, true, &|d| gauge(d.in_flight() as f64)),
@@ -187,6 +193,12 @@ fn of_reloads(reloads: &ReloadMetrics, scale: &Scale) -> Vec<MetricFamily> {
         single(names::SNAPSHOTS, reloads.snapshots() as f64),
         single(names::WATCH, f64::from(u8::from(state.watch_healthy))),
     ]
+}
+
+fn of_names(dns: &DnsMetrics) -> [MetricFamily; 2] {
+    let failures = DnsFailure::ALL.map(|why| labelled(counter(dns.failures(why)), vec![label("reason", why.as_str())]));
+    let age = dns.oldest_answer().map(|at| gauge(at.elapsed().as_secs_f64()));
+    [family(names::DNS_FAILURES, failures.into()), family(names::DNS_AGE, age.into_iter().collect())]
 }
 
 fn version_labels(destination: &Arc<DestinationMetrics>) -> Vec<LabelPair> {

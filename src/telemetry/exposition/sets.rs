@@ -8,7 +8,7 @@ use crate::telemetry::destination::DestinationMetrics;
 use crate::telemetry::flag::Flag;
 use crate::telemetry::histogram::ClassicSum;
 use crate::telemetry::limit::Set;
-use crate::telemetry::record::{AttemptResult, Class, METHODS};
+use crate::telemetry::record::{AttemptResult, Class, GRPC_STATUSES, METHODS};
 use crate::telemetry::route::RouteMetrics;
 
 /// The code that exists at zero from the start, as `GET`: `rate()` needs a zero before the first request.
@@ -40,6 +40,17 @@ pub(in crate::telemetry) fn durations(route: &RouteMetrics, from_start: bool) ->
         Some(set(route.destination(), (route.id, class as u32), &own, value))
     };
     Class::ALL.into_iter().filter_map(set).collect()
+}
+
+/// `grpc_requests_total`; with `from_start`, a zero for OK.
+pub(in crate::telemetry) fn grpc(route: &RouteMetrics, from_start: bool) -> Vec<Set<u64>> {
+    let set = |index: usize| {
+        let value = route.grpc(index);
+        let own = [("route", route.route()), ("grpc_status", GRPC_STATUSES[index])];
+        let id = (route.id, u32::try_from(index).expect("few statuses"));
+        (value > 0 || from_start && index == 0).then(|| set(route.destination(), id, &own, value))
+    };
+    (0..GRPC_STATUSES.len()).filter_map(set).collect()
 }
 
 /// `http_upstream_attempts_total`; with `from_start`, zeros for 2xx and 5xx.

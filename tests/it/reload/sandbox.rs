@@ -2,7 +2,6 @@
 //! root; where they are switched off these tests say so and end.
 
 use std::fs;
-use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -10,6 +9,7 @@ use tempfile::TempDir;
 use crate::support::config::Config;
 use crate::support::eventually;
 use crate::support::proxy::{Proxy, serin};
+use crate::support::sandbox::sandboxed;
 use crate::support::upstream::Upstream;
 
 use super::writers;
@@ -22,23 +22,6 @@ fn prepare() -> (TempDir, [String; 3], Upstream) {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("vs.yaml"), &texts[0]).unwrap();
     (folder, texts, upstream)
-}
-
-/// A command that runs `setup` as root of new namespaces and then the proxy in them; none if the system has no such.
-fn sandboxed(setup: &str, path: &str) -> Option<Command> {
-    let inside = |script: &str| {
-        let mut command = Command::new("unshare");
-        command.args(["--user", "--map-root-user", "--mount", "sh", "-ec", script, "sh"]);
-        command
-    };
-    let trial = inside(setup).stdin(Stdio::null()).stderr(Stdio::null()).status();
-    if !trial.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no user namespaces here, or not with `{setup}`");
-        return None;
-    }
-    let mut command = inside(&format!("{setup}; program=$1; shift; exec \"$program\" run {path} \"$@\""));
-    command.arg(serin().get_program());
-    Some(command)
 }
 
 fn healthy(proxy: &Proxy) -> bool {

@@ -11,6 +11,7 @@ pub(crate) mod load;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod release;
+pub(crate) mod sandbox;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod wire;

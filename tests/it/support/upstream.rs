@@ -1,6 +1,7 @@
 //! Upstreams: one that answers by itself and keeps a ledger of all that it got, and one that is driven step by step.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -63,6 +64,7 @@ pub(crate) struct Upstream {
     pub(crate) port: u16,
     /// What it has got.
     pub(crate) ledger: Ledger,
+    open: Arc<AtomicUsize>,
 }
 
 impl Upstream {
@@ -74,17 +76,32 @@ impl Upstream {
 
     /// Answers with the bytes that `answer` gives for a request; agrees to every WebSocket, and repeats what comes on it.
     pub(crate) fn answering(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::at((Ipv4Addr::LOCALHOST, 0), answer)
+    }
+
+    /// The same on a given address; port 0 is any.
+    pub(crate) fn at(place: (Ipv4Addr, u16), answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(place).unwrap();
         let (port, ledger, answer) = (listener.local_addr().unwrap().port(), Ledger::default(), Arc::new(answer));
-        let kept = ledger.clone();
+        let open = Arc::<AtomicUsize>::default();
+        let (kept, count) = (ledger.clone(), Arc::clone(&open));
         thread::spawn(move || {
             for (number, stream) in listener.incoming().enumerate() {
                 let Ok(stream) = stream else { return };
-                let (answer, ledger) = (Arc::clone(&answer), kept.clone());
-                thread::spawn(move || Self::serve(stream, number, &ledger, &*answer));
+                let (answer, ledger, open) = (Arc::clone(&answer), kept.clone(), Arc::clone(&count));
+                open.fetch_add(1, Ordering::SeqCst);
+                thread::spawn(move || {
+                    Self::serve(stream, number, &ledger, &*answer);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Self { port, ledger }
+        Self { port, ledger, open }
+    }
+
+    /// How many connections are open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     fn serve(stream: TcpStream, number: usize, ledger: &Ledger, answer: &dyn Fn(&Message) -> Vec<u8>) {
@@ -169,5 +186,26 @@ impl Refusing {
         socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
         let port = socket.local_addr().unwrap().as_socket().unwrap().port();
         Self { port, _socket: socket }
+    }
+}
+
+/// A port on which no connection is answered for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct BlackHole {
+    /// The port.
+    pub(crate) port: u16,
+    _listener: Socket,
+    _waiting: TcpStream,
+}
+
+impl BlackHole {
+    /// Fills the queue of a listener that accepts nothing: the system answers nobody else.
+    pub(crate) fn new() -> Self {
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap().as_socket().unwrap();
+        let waiting = TcpStream::connect(address).unwrap();
+        Self { port: address.port(), _listener: listener, _waiting: waiting }
     }
 }
