@@ -23,7 +23,19 @@ fn record(route: &RouteMetrics, worker: Worker, draw: u64) {
     destination.attempt(worker, AttemptResult::Status(status));
     let duration = upstream + Duration::from_micros(30);
     let method = if draw.is_multiple_of(4) { &Method::POST } else { &Method::GET };
-    route.finished(worker, &Finished { method, status, flags: Flags::default(), duration, bytes_in: 0, bytes_out: 64 });
+    route.finished(
+        worker,
+        &Finished {
+            method,
+            status,
+            flags: Flags::default(),
+            error: None,
+            aborted: None,
+            duration,
+            bytes_in: 0,
+            bytes_out: 64,
+        },
+    );
     destination.ended(worker);
 }
 

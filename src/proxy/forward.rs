@@ -47,7 +47,7 @@ impl Client {
         record: &mut Record,
     ) -> Journey {
         let http2 = parts.version == Version::HTTP_2;
-        let wants_grpc = reply::is_grpc(&parts.headers);
+        let wants_grpc = record.grpc;
         let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
         let (key, cookie) = affinity.map_or((None, None), |affinity| (Some(affinity.key), affinity.cookie));
         let mut body = incoming.map_or(RequestBody::Empty, RequestBody::new);
@@ -118,7 +118,7 @@ impl Client {
         (wants_grpc, kept): (bool, Option<&Kept>),
         record: &mut Record,
     ) -> Journey {
-        let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
+        let request = if wants_grpc { reply::grpc_headers() } else { HeaderMap::new() };
         let mut journey = Journey::failed(failure, Some(target.to.cluster.name()), &request, record);
         if let Journey::Own(response) = &mut journey {
             let answered = Answered { status: response.status().as_u16(), upstream: None };
@@ -174,8 +174,4 @@ impl Client {
         })
         .await
     }
-}
-
-fn grpc_headers() -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
 }

@@ -21,6 +21,7 @@ use super::report::{self, Tally, VersionSummary};
 use super::rollout::RolloutMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
+use super::stalls::WorkerStalls;
 use super::trial::Trial;
 
 /// The label value for requests that reach no destination (or no route).
@@ -39,6 +40,7 @@ struct Inner {
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
     access_log_dropped: Arc<AtomicU64>,
+    stalls: Arc<WorkerStalls>,
     registry: Mutex<Registry>,
 }
 
@@ -70,6 +72,7 @@ pub(super) struct Registry {
     pub(super) durations: Limit<ClassicSum>,
     pub(super) attempts: Limit<u64>,
     pub(super) flags: Limit<u64>,
+    pub(super) failures: Limit<u64>,
     /// Names that were folded before they had counters.
     pub(super) unnamed: u64,
 }
@@ -90,6 +93,7 @@ impl Metrics {
             unrouted,
             process: ProcessCollector::for_self(),
             access_log_dropped: Arc::default(),
+            stalls: Arc::new(WorkerStalls::new(workers)),
             registry: Mutex::new(registry),
         }))
     }
@@ -171,6 +175,12 @@ impl Metrics {
         &self.0.access_log_dropped
     }
 
+    /// Counts how long workers were held up.
+    #[must_use]
+    pub fn worker_stalls(&self) -> &Arc<WorkerStalls> {
+        &self.0.stalls
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -195,7 +205,7 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        let others = (&self.0.reloads, &self.0.rollouts, lost);
+        let others = (&self.0.reloads, &self.0.rollouts, lost, &*self.0.stalls);
         exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 
@@ -217,6 +227,7 @@ impl Registry {
             durations: Limit::new(),
             attempts: Limit::new(),
             flags: Limit::new(),
+            failures: Limit::new(),
             unnamed: 0,
         }
     }
@@ -270,6 +281,7 @@ impl Registry {
             self.durations.forget_destination(&destination, Vec::new());
             self.attempts.forget_destination(&destination, sets::attempts(&destination, false));
             self.flags.forget_destination(&destination, sets::flags(&destination));
+            self.failures.forget_destination(&destination, sets::failures(&destination));
         }
     }
 }

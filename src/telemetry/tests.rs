@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod failures;
 mod rollouts;
 
 type Labels = BTreeMap<String, String>;
@@ -90,7 +91,16 @@ impl Scrape {
 
 fn request(status: u16, millis: u64) -> Finished<'static> {
     let duration = Duration::from_millis(millis);
-    Finished { method: &Method::GET, status, flags: Flags::default(), duration, bytes_in: 3, bytes_out: 64 }
+    Finished {
+        method: &Method::GET,
+        status,
+        flags: Flags::default(),
+        error: None,
+        aborted: None,
+        duration,
+        bytes_in: 3,
+        bytes_out: 64,
+    }
 }
 
 fn active(metrics: &std::sync::Arc<RouteMetrics>, share: f64) -> ActiveRoute {
@@ -195,7 +205,7 @@ fn types_are_right() {
         assert_eq!(kind, expected, "{name}");
     }
     assert_eq!(types.keys().filter(|name| name.starts_with("http_")).count(), 8);
-    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 15);
+    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 17);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access_log;
+mod admin;
 mod architecture;
 mod bad_canaries;
 mod canary;
@@ -15,6 +16,7 @@ mod cors;
 mod demo;
 mod drain;
 mod examples;
+mod failures;
 mod faults;
 mod gates;
 mod hashing;
@@ -28,6 +30,7 @@ mod manual;
 mod mirrors;
 mod openapi;
 mod outlier;
+mod panics;
 mod pool_limits;
 mod prometheus;
 mod releases;
@@ -49,3 +52,4 @@ mod upgrades;
 mod upstream_h2;
 mod upstream_tls;
 mod warmup;
+mod watchdog;
