@@ -25,7 +25,17 @@ fn record(route: &RouteMetrics, worker: Worker, draw: u64) {
     let method = if draw.is_multiple_of(4) { &Method::POST } else { &Method::GET };
     route.finished(
         worker,
-        &Finished { method, status, flags: Flags::default(), duration, bytes_in: 0, bytes_out: 64, grpc: None },
+        &Finished {
+            method,
+            status,
+            flags: Flags::default(),
+            error: None,
+            aborted: None,
+            duration,
+            bytes_in: 0,
+            bytes_out: 64,
+            grpc: None,
+        },
     );
     destination.ended(worker);
 }

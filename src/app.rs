@@ -11,6 +11,7 @@ mod serve;
 mod service;
 mod successor;
 mod tls;
+mod watchdog;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::{Buckets, access_log};
 
+pub use crate::admin::Token as AdminToken;
 pub use crate::control::rollout::{
     Latency as LatencyOrder, Order as ReleaseOrder, Status as ReleaseStatus, order as release_order,
 };
@@ -42,6 +44,8 @@ pub struct Options {
     pub admin: SocketAddr,
     /// Names, besides `localhost` and the admin address, that a request to it may carry as its Host.
     pub admin_hosts: Vec<String>,
+    /// Holds the token that the admin port asks for. Needed where other machines can reach it.
+    pub admin_token_file: Option<PathBuf>,
     /// The buckets of the duration histograms.
     pub buckets: Buckets,
     /// Data-plane threads, at least 1.

@@ -22,6 +22,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod control;
+mod failpoint;
 pub mod proxy;
 pub mod rollout;
 pub mod routing;

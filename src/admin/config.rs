@@ -2,12 +2,12 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::reply::{Refusal, blocking};
+use super::{Shared, condition};
 
 /// What became of a reload that was asked for.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,8 +28,12 @@ pub enum Reloaded {
     },
 }
 
-pub(super) async fn status(State(state): State<Shared>) -> Result<Json<Value>, Refusal> {
-    blocking(move || (state.status)()).await.map(Json)
+pub(super) async fn status(State(state): State<Shared>) -> Result<Response, Refusal> {
+    let status = blocking(move || (state.status)()).await?;
+    let tag = condition::tag(&status).map(|tag| (header::ETAG, tag));
+    let mut response = Json(status).into_response();
+    response.headers_mut().extend(tag);
+    Ok(response)
 }
 
 pub(super) async fn dump(State(state): State<Shared>) -> Result<Json<Value>, Refusal> {

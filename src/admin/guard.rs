@@ -1,11 +1,11 @@
 //! Who may ask: every request passes here before any resource sees it.
 //!
-//! The admin port has no password. What keeps strangers out is where it listens; what keeps web pages in the
-//! operator's own browser out is checked here: a page that rebinds its name to this address is betrayed by `Host`, a
-//! page that posts across origins by `Origin`, `Sec-Fetch-Site` and the content type. No answer ever carries a CORS
-//! header, so no preflight is ever granted.
+//! What keeps strangers out is where the port listens, or a token; what keeps web pages in the operator's own browser out
+//! is checked here: a page that rebinds its name to this address is betrayed by `Host`, a page that posts across origins
+//! by `Origin`, `Sec-Fetch-Site` and the content type. No answer ever carries a CORS header, so no preflight is ever
+//! granted. Without a token, only the machine itself may change anything.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,10 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 
+use super::Shared;
+use super::condition::Turns;
 use super::reply::Refusal;
+use super::token::Lock;
 
 /// The largest body a request may have.
 const BODY_LIMIT: usize = 1 << 20;
@@ -32,18 +35,31 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Peer(pub(super) SocketAddr);
 
+/// What a request has to pass.
+pub(super) struct Gate {
+    hosts: Hosts,
+    lock: Option<Lock>,
+    turns: Turns,
+    state: Shared,
+}
+
+impl Gate {
+    /// For requests that come in at `listen`, under the names and with the token that are said there.
+    pub(super) fn new(listen: SocketAddr, state: &Shared) -> Self {
+        let hosts = Hosts { listen: listen.ip().to_canonical(), names: state.hosts.clone() };
+        let lock = state.token.clone().map(Lock::new);
+        Self { hosts, lock, turns: Turns::default(), state: Arc::clone(state) }
+    }
+}
+
 /// The hosts that a request may name.
 #[derive(Debug)]
-pub(super) struct Hosts {
+struct Hosts {
     listen: IpAddr,
     names: Vec<String>,
 }
 
 impl Hosts {
-    pub(super) fn new(listen: SocketAddr, names: &[String]) -> Self {
-        Self { listen: listen.ip().to_canonical(), names: names.to_vec() }
-    }
-
     /// A name can be rebound by whoever owns it, an address cannot: where every address of the machine is listened on,
     /// any address is fine.
     fn allow(&self, authority: &Authority) -> bool {
@@ -79,9 +95,13 @@ fn authority(value: &HeaderValue) -> Option<Authority> {
 }
 
 /// The middleware.
-pub(super) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let mut response = match admit(&hosts, request).await {
-        Ok(request) => next.run(request).await,
+pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
+    let mut response = match admit(&gate, request).await {
+        Ok(request) if reads(&request) => next.run(request).await,
+        Ok(request) => match gate.turns.take(request.headers(), &gate.state).await {
+            Ok(_turn) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        },
         Err(refusal) => refusal.into_response(),
     };
     let headers = response.headers_mut();
@@ -94,12 +114,23 @@ pub(super) async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, nex
     response
 }
 
+fn reads(request: &Request) -> bool {
+    matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
 /// The request with its body read, or why it may not go on.
-async fn admit(hosts: &Hosts, request: Request) -> Result<Request, Refusal> {
-    let host = hosts.check(&request)?;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        check_writer(&request)?;
+async fn admit(gate: &Gate, request: Request) -> Result<Request, Refusal> {
+    let host = gate.hosts.check(&request)?;
+    let peer = request.extensions().get().map_or(IpAddr::from(Ipv6Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
+    let reads = reads(&request);
+    if !reads {
         check_origin(request.headers(), &host)?;
+    }
+    match &gate.lock {
+        Some(_) if reads && is_probe(request.uri().path()) => {}
+        Some(lock) => lock.check(request.headers(), peer)?,
+        None if reads => {}
+        None => check_writer(peer)?,
     }
     let (parts, body) = request.into_parts();
     let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "the body is over 1 MiB");
@@ -118,13 +149,18 @@ async fn admit(hosts: &Hosts, request: Request) -> Result<Request, Refusal> {
     Ok(Request::from_parts(parts, Body::from(body)))
 }
 
-/// Only this machine may change anything.
-fn check_writer(request: &Request) -> Result<(), Refusal> {
-    let peer = request.extensions().get::<Peer>();
-    if peer.is_some_and(|Peer(peer)| peer.ip().to_canonical().is_loopback()) {
+/// Load balancers and orchestrators ask these, and many of them cannot say a token. They tell one bit that whoever reaches the
+/// port could learn from the listeners, too.
+fn is_probe(path: &str) -> bool {
+    matches!(path, "/ready" | "/live")
+}
+
+/// Without a token, only this machine may change anything.
+fn check_writer(peer: IpAddr) -> Result<(), Refusal> {
+    if peer.to_canonical().is_loopback() {
         return Ok(());
     }
-    let message = "changes are taken from this machine only (127.0.0.1 or ::1)";
+    let message = "changes are taken from this machine only (127.0.0.1 or ::1), unless there is a token";
     Err(Refusal::new(StatusCode::FORBIDDEN, "peer_not_allowed", message))
 }
 
@@ -151,4 +187,19 @@ fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), Refusal> {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_type_not_allowed", message));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_token_only_this_machine_may_write() {
+        for near in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
+            assert!(check_writer(near.parse().unwrap()).is_ok(), "{near}");
+        }
+        for far in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "::", "0.0.0.0"] {
+            assert!(check_writer(far.parse().unwrap()).is_err(), "{far}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! The data plane does not know this module, and nothing here runs on a data-plane thread: a flood of requests there
 //! cannot make the probes fail, and a flood here cannot slow a request down.
 
+mod condition;
 mod config;
 mod guard;
 mod index;
@@ -13,6 +14,7 @@ mod rollouts;
 mod server;
 #[cfg(test)]
 mod tests;
+mod token;
 mod versions;
 
 use std::sync::Arc;
@@ -26,6 +28,7 @@ use axum::response::{IntoResponse, Response};
 pub use config::Reloaded;
 pub use probes::Readiness;
 pub use server::serve;
+pub use token::Token;
 pub use versions::Board;
 
 use crate::control::rollout::Desk;
@@ -36,6 +39,8 @@ pub struct AdminState {
     pub metrics: Box<dyn Fn() -> String + Send + Sync>,
     /// Names, besides `localhost` and the address listened on, that a request's `Host` may carry.
     pub hosts: Vec<String>,
+    /// What every request has to say, but those of `/ready` and `/live`; without it, changes are taken from this machine only.
+    pub token: Option<Token>,
     /// Whether the process takes traffic now.
     pub readiness: Box<dyn Fn() -> Readiness + Send + Sync>,
     /// What every version did: `/api/v1/versions`.
@@ -54,14 +59,14 @@ type Shared = Arc<AdminState>;
 
 /// Every resource, behind the guard. `listen` is the address that requests come in at.
 fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
-    let hosts = Arc::new(guard::Hosts::new(listen, &state.hosts));
+    let gate = Arc::new(guard::Gate::new(listen, &state));
     let router = Router::new();
     let router = resources::RESOURCES.iter().fold(router, |router, one| router.route(one.path, (one.route)()));
     router
         .fallback(reply::not_found)
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(state)
-        .layer(middleware::from_fn_with_state(hosts, guard::guard))
+        .layer(middleware::from_fn_with_state(gate, guard::guard))
 }
 
 async fn metrics(State(state): State<Shared>) -> Response {

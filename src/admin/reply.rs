@@ -1,7 +1,7 @@
 //! Answers that several resources share: errors as JSON, work that may block.
 
 use axum::Json;
-use axum::http::{Method, StatusCode, Uri};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 
@@ -13,16 +13,22 @@ pub(super) struct Refusal {
     error: &'static str,
     message: String,
     known: Option<Vec<String>>,
+    header: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Refusal {
     pub(super) fn new(status: StatusCode, error: &'static str, message: impl Into<String>) -> Self {
-        Self { status, error, message: message.into(), known: None }
+        Self { status, error, message: message.into(), known: None, header: None }
     }
 
     /// The same, and these are the names that there are.
     pub(super) fn knowing(self, known: Vec<String>) -> Self {
         Self { known: Some(known), ..self }
+    }
+
+    /// The same, with a header.
+    pub(super) fn with(self, header: (HeaderName, HeaderValue)) -> Self {
+        Self { header: Some(header), ..self }
     }
 }
 
@@ -32,7 +38,9 @@ impl IntoResponse for Refusal {
         if let Some(known) = self.known {
             body["known"] = json!(known);
         }
-        (self.status, Json(body)).into_response()
+        let mut response = (self.status, Json(body)).into_response();
+        response.headers_mut().extend(self.header);
+        response
     }
 }
 

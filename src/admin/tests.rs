@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
 use super::resources::RESOURCES;
-use super::{AdminState, Board, Readiness, Reloaded, serve};
+use super::{AdminState, Board, Readiness, Reloaded, Token, serve};
 use crate::telemetry::{Buckets, Finished, Flags, Metrics, Worker};
 
 mod rollouts;
@@ -40,6 +40,11 @@ impl Answer {
 
 impl Admin {
     fn start() -> Self {
+        Self::locked(None)
+    }
+
+    /// The same, which asks for a token.
+    fn locked(token: Option<Token>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (reloads, readiness) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicUsize::new(1)));
@@ -50,6 +55,7 @@ impl Admin {
         let state = AdminState {
             metrics: Box::new(move || rendered.render()),
             hosts: vec!["serin.internal".to_owned()],
+            token,
             readiness: Box::new(move || match asked.load(SeqCst) {
                 0 => Readiness::Starting,
                 1 => Readiness::Serving,
@@ -172,7 +178,17 @@ fn versions_are_counted_since_the_start_and_since_the_last_reset() {
     let finish = |times: usize| {
         let duration = Duration::from_millis(20);
         let (method, flags) = (&http::Method::GET, Flags::default());
-        let one = Finished { method, status: 200, flags, duration, bytes_in: 0, bytes_out: 5, grpc: None };
+        let one = Finished {
+            method,
+            status: 200,
+            flags,
+            error: None,
+            aborted: None,
+            duration,
+            bytes_in: 0,
+            bytes_out: 5,
+            grpc: None,
+        };
         (0..times).for_each(|_| route.finished(Worker(0), &one));
     };
     let ask = |request: &str| {
@@ -320,4 +336,71 @@ fn the_thread_ends_with_the_process_although_a_client_stays() {
     let mut rest = Vec::new();
     idle.read_to_end(&mut rest).unwrap();
     assert!(TcpStream::connect(admin.address).is_err());
+}
+
+const TOKEN: &str = "correct-horse-battery-staple";
+
+/// The token, as a file holds it.
+fn token() -> Token {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("{TOKEN}\n")).unwrap();
+    Token::read(file.path()).unwrap()
+}
+
+#[test]
+fn with_a_token_only_the_probes_are_open() {
+    let admin = Admin::locked(Some(token()));
+    let right = format!("authorization: Bearer {TOKEN}\r\n");
+    let wrong = "authorization: Bearer correct-horse-battery-stapler\r\n";
+    for resource in RESOURCES {
+        let request = format!("{} {}", resource.method, resource.path.replace("{name}", "idle"));
+        let open = matches!(resource.path, "/ready" | "/live");
+        let refused = admin.ask(&request, "");
+        assert_eq!(refused.status, if open { 200 } else { 401 }, "{request}");
+        assert_eq!(refused.head.contains("\r\nwww-authenticate: bearer\r\n"), !open, "{request}: {}", refused.head);
+        assert_ne!(admin.ask(&request, &right).status, 401, "{request}");
+    }
+    assert_eq!(admin.ask("POST /ready", "").status, 401);
+    assert_eq!(admin.ask("GET /ready/", "").status, 401, "another path");
+    let (reloads, said) = (admin.reloads.load(SeqCst), admin.said.take());
+    assert_eq!((reloads, said.len()), (1, 7), "those with the token");
+    for _ in 0..10 {
+        assert_eq!(admin.ask("POST /config/reload", wrong).status, 401);
+    }
+    let barred = admin.ask("POST /config/reload", &right);
+    assert_eq!((barred.status, &barred.json()["error"]), (429, &json!("too_many_failures")));
+    assert!(barred.head.contains("\r\nretry-after: "), "{}", barred.head);
+    assert_eq!(admin.ask("GET /ready", "").status, 200, "balancers are not barred");
+    assert_eq!(admin.reloads.load(SeqCst), 1);
+}
+
+#[test]
+fn a_token_is_no_leave_for_pages_of_other_origins() {
+    let admin = Admin::locked(Some(token()));
+    let right = format!("authorization: Bearer {TOKEN}\r\n");
+    for headers in ["origin: http://evil.test\r\n", "sec-fetch-site: cross-site\r\n", "host: evil.test\r\n"] {
+        assert_eq!(admin.ask("POST /config/reload", &format!("{right}{headers}")).status, 403, "{headers}");
+    }
+    assert_eq!(admin.reloads.load(SeqCst), 0);
+}
+
+#[test]
+fn a_change_may_be_meant_for_one_generation_only() {
+    let admin = Admin::start();
+    assert!(admin.ask("GET /config/status", "").head.contains("\r\netag: \"7\"\r\n"));
+    for tags in ["\"6\"", "7", "W/\"7\"", "", "\"7", "\"6\", \"8\""] {
+        for request in ["POST /config/reload", "POST /api/v1/rollouts/idle/start"] {
+            let answer = admin.ask(request, &format!("if-match: {tags}\r\n"));
+            assert_eq!((answer.status, &answer.json()["error"]), (412, &json!("outdated")), "{request} {tags}");
+        }
+    }
+    assert_eq!((admin.reloads.load(SeqCst), admin.said.take().len()), (0, 0));
+    for tags in ["\"7\"", "*", "\"6\", \"7\""] {
+        assert_eq!(
+            admin.ask("POST /api/v1/rollouts/idle/start", &format!("if-match: {tags}\r\n")).status,
+            200,
+            "{tags}"
+        );
+    }
+    assert_eq!(admin.ask("GET /config/status", "if-match: \"6\"\r\n").status, 200, "only changes are lost");
 }

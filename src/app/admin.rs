@@ -1,15 +1,34 @@
 //! What the admin port is told about the process.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::admin::{AdminState, Board, Readiness, Reloaded};
+use crate::admin::{AdminState, Board, Readiness, Reloaded, Token};
 use crate::control::rollout::Desk;
 use crate::control::{Outcome, Publisher, Trigger};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::Snapshots;
 use crate::telemetry::Metrics;
+
+/// The token that the admin port asks for: none is needed where only this machine can ask.
+///
+/// # Errors
+/// What to tell the operator: there is no good one in the file, or none where there must be one.
+pub(super) fn token(file: Option<&Path>, listen: SocketAddr) -> Result<Option<Token>, String> {
+    match file {
+        Some(file) => Token::read(file).map(Some).map_err(|message| format!("error: {message}")),
+        None if listen.ip().to_canonical().is_loopback() => Ok(None),
+        None => Err(format!(
+            "error: --admin {listen} can be reached from other machines, so it takes a token\n  \
+             help: `openssl rand -hex 32 >FILE`, and --admin-token-file FILE for this and the commands that ask it; \
+             or --admin 127.0.0.1:{}",
+            listen.port()
+        )),
+    }
+}
 
 /// Everything that the admin server asks for.
 pub(super) fn admin_state(
@@ -29,6 +48,7 @@ pub(super) fn admin_state(
             metrics.render()
         }),
         hosts: Vec::new(),
+        token: None,
         readiness: Box::new(move || match stage.stage() {
             Stage::Running if of_readiness.status().generation == 0 => Readiness::Starting,
             Stage::Running => Readiness::Serving,

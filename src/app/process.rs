@@ -13,7 +13,9 @@ use super::listeners::shown;
 use super::serve::{Farewell, Running, start};
 use super::service;
 use super::successor::Program;
+use super::watchdog;
 use crate::control::Trigger;
+use crate::telemetry::report_panics;
 
 /// How long a process that is to be replaced waits until nothing changes any more.
 const LONGEST_REST: Duration = Duration::from_secs(30);
@@ -30,11 +32,13 @@ struct Signals {
 }
 
 /// Runs a proxy until a signal ends it. SIGTERM or SIGQUIT: drain; SIGINT: drain without waiting for balancers; a second one of any:
-/// now. SIGHUP: read the configuration again. SIGUSR2: start the binary anew, hand every socket over, and drain. Exit code 0, 3 if requests were cut off, 1 if a worker died.
+/// now. SIGHUP: read the configuration again. SIGUSR2: start the binary anew, hand every socket over, and drain. Exit code 0, or 3 if
+/// requests were cut off. It aborts when a thread that it needs has died or is stuck.
 ///
 /// # Errors
 /// It could not start: what to tell the operator.
 pub fn run(options: Options) -> Result<ExitCode, String> {
+    report_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("error: cannot start: {error}"))?;
     runtime.block_on(async {
@@ -43,6 +47,7 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         let drain_timeout = options.drain_timeout;
         let program = Program::current().map_err(|error| format!("error: cannot tell what is running: {error}"))?;
         let running = start(options)?;
+        watchdog::start(running.pulses()).map_err(|error| format!("error: cannot start a thread: {error}"))?;
         // Whoever read this may have gone away.
         let mut out = io::stdout().lock();
         for listener in &running.listeners {
@@ -52,10 +57,7 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         drop(out);
         service::say(service::PREDECESSOR, service::READY);
         service::say(service::MANAGER, service::READY);
-        let Some(farewell) = signals.wait_for_end(&running, &program).await else {
-            tracing::error!("a worker thread has died; this is a mistake in serin");
-            return Ok(ExitCode::FAILURE);
-        };
+        let farewell = signals.wait_for_end(&running, &program).await;
         tracing::info!("draining");
         let cut_off = tokio::select! {
             cut_off = running.drain(drain_timeout, farewell) => cut_off,
@@ -81,20 +83,26 @@ impl Signals {
         })
     }
 
-    /// Serves until a signal ends it. None: a worker has died.
-    async fn wait_for_end(&mut self, running: &Running, program: &Program) -> Option<Farewell> {
+    /// Serves until a signal ends it.
+    async fn wait_for_end(&mut self, running: &Running, program: &Program) -> Farewell {
         let mut health = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return Some(Farewell::Announced),
-                _ = self.quit.recv() => return Some(Farewell::Announced),
-                _ = self.interrupt.recv() => return Some(Farewell::Silent),
+                _ = self.terminate.recv() => return Farewell::Announced,
+                _ = self.quit.recv() => return Farewell::Announced,
+                _ = self.interrupt.recv() => return Farewell::Silent,
                 _ = self.rotate.recv() => tracing::info!("nothing to open again: the access log follows its file by itself"),
                 _ = self.hang_up.recv() => running.reload_soon(Trigger::Signal),
                 _ = self.replace.recv() => if let Some(farewell) = self.hand_over(running, program).await {
-                    return Some(farewell);
+                    return farewell;
                 },
-                _ = health.tick() => if !running.look_after() { return None },
+                _ = health.tick() => {
+                    // Workers have a watch of their own.
+                    running.look_after();
+                    if let Some(thread) = running.missing() {
+                        watchdog::die(&format!("the thread {thread} has died"));
+                    }
+                }
             }
         }
     }

@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
 use super::Options;
-use super::admin::admin_state;
+use super::admin::{admin_state, token};
 use super::inherited::{ADMIN, Inherited};
 use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
@@ -22,7 +22,7 @@ use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::rollout::Releases;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger, give_way};
-use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
+use crate::proxy::{Bound, Draws, Opened, Pulse, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::telemetry::access_log::{AccessLog, AccessLogThread};
@@ -86,6 +86,7 @@ pub enum Farewell {
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, workers, .. } = &options;
+    let token = token(options.admin_token_file.as_deref(), options.admin)?;
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver = start_resolver(&registry, &metrics)?;
@@ -113,18 +114,17 @@ pub fn start(options: Options) -> Result<Running, String> {
 
     let (log, log_thread) = open_log(&options, &metrics)?.unzip();
     let shared = Shared {
-        snapshots,
+        snapshots: Arc::clone(&snapshots),
         limits: Arc::new(options.limits.clone()),
         draws: Arc::new(Draws::new(options.seed)),
         unrouted: Arc::clone(metrics.unrouted()),
         log,
+        stalls: Arc::clone(metrics.worker_stalls()),
         shutdown: shutdown.listen(),
     };
-    let snapshots = Arc::clone(&shared.snapshots);
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
-    let state = AdminState { hosts: options.admin_hosts.clone(), ..state };
-    let admin_port = AdminPort::start(admin_socket, state)?;
+    let admin_port = AdminPort::start(admin_socket, AdminState { hosts: options.admin_hosts.clone(), token, ..state })?;
     let watch = watch(inputs, &publisher)?;
     // Last: whoever takes connections must not fail any more.
     let workers = start_workers(&shared, sockets, options.limits.max_connections)?;
@@ -231,6 +231,17 @@ impl Running {
             let _ = thread::Builder::new().name("serin-free".into()).spawn(free);
         }
         !self.workers.iter().any(WorkerHandle::is_finished)
+    }
+
+    /// The signs of life of the workers, in the order of their numbers.
+    pub(super) fn pulses(&self) -> Vec<Arc<Pulse>> {
+        self.workers.iter().map(|worker| Arc::clone(worker.pulse())).collect()
+    }
+
+    /// The name of a thread that has ended too early, of those that know more than could be told another one.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        let threads = [("serin-rollout", &self.rollout_thread), ("admin", &self.admin_port.thread)];
+        threads.into_iter().find(|(_, thread)| thread.is_finished()).map(|(name, _)| name)
     }
 
     /// Every destination of every rule in force, with its share.

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::app::AdminToken;
+
 /// How long the connection may take, and then the answer: a large configuration takes a while to check.
 const CONNECT: Duration = Duration::from_secs(5);
 const ANSWER: Duration = Duration::from_secs(60);
@@ -27,13 +30,46 @@ const MAX_ANSWER: usize = 64 << 20;
 pub struct AdminOption {
     /// The admin address of the proxy
     #[arg(long, value_name = "URL|ADDR:PORT", default_value = "127.0.0.1:15000")]
-    pub admin: Admin,
+    admin: Admin,
+
+    #[command(flatten)]
+    token: TokenOption,
+}
+
+/// The token of the admin port.
+#[derive(Args, Clone, Debug)]
+pub struct TokenOption {
+    /// A file that holds the token of the admin port, 16 characters or more; needed where other machines can reach it
+    #[arg(long, value_name = "FILE", env = "SERIN_ADMIN_TOKEN_FILE", hide_env_values = true)]
+    pub admin_token_file: Option<PathBuf>,
+}
+
+impl AdminOption {
+    /// The proxy to ask, with the token to say.
+    ///
+    /// # Errors
+    /// There is no good token in the file: what to tell the operator.
+    pub fn open(&self) -> Result<Admin, String> {
+        self.token.open(&self.admin)
+    }
+}
+
+impl TokenOption {
+    /// As [`AdminOption::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(&self, admin: &Admin) -> Result<Admin, String> {
+        let token = self.admin_token_file.as_deref().map(AdminToken::read).transpose()?;
+        Ok(Admin { token, ..admin.clone() })
+    }
 }
 
 /// The admin port of a proxy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Admin {
     authority: Authority,
+    token: Option<AdminToken>,
 }
 
 /// What it answered.
@@ -63,7 +99,7 @@ impl FromStr for Admin {
             Some(_) => return Err("the admin port speaks http:// only".to_owned()),
         };
         let named = !authority.host().is_empty() && !authority.as_str().contains('@');
-        if named && authority.port_u16().is_some() { Ok(Self { authority }) } else { Err(wanted()) }
+        if named && authority.port_u16().is_some() { Ok(Self { authority, token: None }) } else { Err(wanted()) }
     }
 }
 
@@ -135,6 +171,9 @@ impl Admin {
 
     fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, String> {
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority.as_str());
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, token.authorization());
+        }
         if body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }

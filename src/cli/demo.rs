@@ -235,6 +235,7 @@ fn options(folder: &Path, [proxy, admin]: [SocketAddr; 2], state_dir: Option<Pat
         listeners: Listeners { mesh: vec![proxy], port_map: Vec::new() },
         admin,
         admin_hosts: Vec::new(),
+        admin_token_file: None,
         buckets: Buckets::default(),
         workers: app::cores(),
         seed: None,

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Args;
 use serde_json::Value;
 
-use super::admin_client::Admin;
+use super::admin_client::{Admin, TokenOption};
 use super::offline::{Ask, Offline, Outcome, Reading, Sent};
 use super::{fail, print};
 use crate::config::load::{Read, Source};
@@ -37,6 +37,9 @@ pub struct Explain {
     /// Ask for the configuration of the proxy with this admin address, instead of files
     #[arg(long, value_name = "URL|ADDR:PORT")]
     admin: Option<Admin>,
+
+    #[command(flatten)]
+    token: TokenOption,
 
     /// Where the request comes from
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1")]
@@ -78,7 +81,8 @@ impl Explain {
 
     /// The table of a running proxy.
     fn served(&self, admin: &Admin) -> Result<Offline, ExitCode> {
-        let answer = admin.get("/config/dump").map_err(|message| fail(&message))?;
+        let answer =
+            self.token.open(admin).and_then(|admin| admin.get("/config/dump")).map_err(|message| fail(&message))?;
         if !answer.status.is_success() {
             return Err(fail(&answer.refusal()));
         }

@@ -30,7 +30,7 @@ pub struct Reload {
 impl Reload {
     /// Does it, and says with what status to exit.
     pub fn run(self) -> ExitCode {
-        let answer = match self.proxy.admin.post("/config/reload") {
+        let answer = match self.proxy.open().and_then(|admin| admin.post("/config/reload")) {
             Ok(answer) => answer,
             Err(message) => return fail(&message),
         };

@@ -153,9 +153,9 @@ impl Rollout {
 
 impl Status {
     fn run(&self) -> Result<ExitCode, Failure> {
-        let releases = self.release.releases();
+        let releases = self.release.releases()?;
         if self.watch {
-            return Ok(watch::watch(&self.release.proxy.admin, self.release.name.as_deref()));
+            return Ok(watch::watch(&releases.0, self.release.name.as_deref()));
         }
         if self.wait {
             return self.wait(&releases);
@@ -177,7 +177,7 @@ impl Status {
         Ok(ExitCode::SUCCESS)
     }
 
-    fn wait(&self, releases: &Releases<'_>) -> Result<ExitCode, Failure> {
+    fn wait(&self, releases: &Releases) -> Result<ExitCode, Failure> {
         let name = releases.resolve(self.release.name.as_deref())?;
         let tell = |line: &str| {
             if !self.release.json {
@@ -194,7 +194,7 @@ impl Status {
 
 impl Promote {
     fn run(&self) -> Result<ExitCode, Failure> {
-        let releases = self.release.releases();
+        let releases = self.release.releases()?;
         let name = releases.resolve(self.release.name.as_deref())?;
         let seen = ask::status(&releases.one(&name)?)?.view.state.step();
         let body = json!({ "full": self.full, "from": if self.full { None } else { seen } });
@@ -203,12 +203,12 @@ impl Promote {
 }
 
 impl Release {
-    fn releases(&self) -> Releases<'_> {
-        Releases(&self.proxy.admin)
+    fn releases(&self) -> Result<Releases, Failure> {
+        self.proxy.open().map(Releases).map_err(Failure::Unable)
     }
 
     fn say(&self, verb: &str) -> Result<ExitCode, Failure> {
-        let releases = self.releases();
+        let releases = self.releases()?;
         let name = releases.resolve(self.name.as_deref())?;
         self.told(&releases.say(&name, verb, None)?)
     }

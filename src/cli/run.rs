@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::admin_client::TokenOption;
 use super::values::{
     AccessLogFlag, parse_access_log, parse_buckets, parse_duration, parse_port_map, parse_size, parse_split,
     parse_upstream,
@@ -53,6 +54,9 @@ pub struct Run {
     /// A name, besides localhost and its address, under which the admin port may be asked (repeatable)
     #[arg(long, value_name = "NAME")]
     admin_host: Vec<String>,
+
+    #[command(flatten)]
+    admin_token: TokenOption,
 
     /// The buckets of duration histograms: 36 fine ones, or the eleven defaults of Prometheus
     #[arg(long, value_name = "fine|small", default_value = "fine", value_parser = parse_buckets)]
@@ -169,6 +173,7 @@ impl Run {
             listeners: Listeners { mesh: self.listen, port_map: self.port_map },
             admin: self.admin,
             admin_hosts: self.admin_host,
+            admin_token_file: self.admin_token.admin_token_file,
             buckets: self.buckets,
             workers: self.workers.unwrap_or_else(app::cores).max(1),
             seed: self.seed,

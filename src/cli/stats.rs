@@ -41,9 +41,9 @@ pub struct Stats {
 impl Stats {
     /// Does it, and says with what status to exit.
     pub fn run(self) -> ExitCode {
-        let admin = &self.proxy.admin;
-        let answer =
-            if self.reset { admin.post("/api/v1/versions/reset") } else { admin.get("/api/v1/versions?since=reset") };
+        let answer = self.proxy.open().and_then(|admin| {
+            if self.reset { admin.post("/api/v1/versions/reset") } else { admin.get("/api/v1/versions?since=reset") }
+        });
         let text = answer.and_then(|answer| {
             let json = format!("{:#}\n", answer.body);
             let counted = read(answer)?;

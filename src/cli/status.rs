@@ -29,7 +29,7 @@ pub struct Status {
 impl Status {
     /// Does it, and says with what status to exit.
     pub fn run(self) -> ExitCode {
-        let answer = match self.proxy.admin.get("/config/status") {
+        let answer = match self.proxy.open().and_then(|admin| admin.get("/config/status")) {
             Ok(answer) if answer.status.is_success() => answer,
             Ok(answer) => return fail(&answer.refusal()),
             Err(message) => return fail(&message),

@@ -58,7 +58,7 @@ impl Top {
     /// Does it, and says with what status to exit.
     pub fn run(self) -> ExitCode {
         watching(async |mut signals| {
-            let admin = self.proxy.admin;
+            let admin = self.proxy.open()?;
             let mut table = Table::new(&admin);
             table.take(Ok(poll(&admin).await?));
             if !self.once {

@@ -24,6 +24,7 @@ use self::way::Ways;
 use super::Trigger;
 use super::publisher::{Inputs, Publisher};
 use crate::config::load::Read;
+use crate::failpoint;
 
 /// Events that wait for the thread; more than this at once are answered with a look at everything.
 const BACKLOG: usize = 4096;
@@ -172,6 +173,7 @@ impl Watch {
         let mut next_stat = Instant::now() + self.pace.stat;
         let mut next_hash = Instant::now() + self.pace.hash;
         while !self.stopped {
+            failpoint::reach("config-watch");
             if Instant::now() >= next_stat {
                 let hash = Instant::now() >= next_hash;
                 self.poll(hash, inbox);

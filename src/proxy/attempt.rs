@@ -18,10 +18,12 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::failure::Failure;
+use super::pulse::Activity;
 use super::record::Record;
 use super::retry::Rules;
 use super::worker::Worker;
 use super::{body, headers};
+use crate::failpoint;
 use crate::snapshot::Destination;
 use crate::telemetry::{AttemptResult, Flag};
 use crate::upstream::connection::was_refused;
@@ -148,6 +150,8 @@ impl<'r> Attempts<'r> {
         loop {
             let mut connection = self.connect(&parts).await?;
             let reused = connection.is_reused();
+            self.worker.pulse().does(Activity::Forwarding);
+            failpoint::reach("in-the-attempt");
             let (request, spare, mut limit) = self.prepare(&connection, parts, body);
             let started = Instant::now();
             let outcome = {
@@ -245,6 +249,7 @@ impl<'r> Attempts<'r> {
                 }
                 let metrics = self.destination.metrics.destination();
                 let latency = started.elapsed();
+                failpoint::reach("with-the-answer");
                 metrics.upstream_duration(self.worker.shard(), latency);
                 self.count(AttemptResult::Status(response.status().as_u16()), Some(latency));
                 lease.report(|| Outcome::of_answer(response.status(), response.headers()));

@@ -12,7 +12,10 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep, timeout};
 
 use super::failure::Failure;
+use super::isolation::isolated;
+use super::pulse::Activity;
 use super::record::Record;
+use crate::failpoint;
 use crate::telemetry::Flag;
 use crate::upstream::{Connection, Lease};
 
@@ -31,6 +34,9 @@ pub(super) enum BodyError {
     /// The endpoint sends nothing more.
     #[error("nothing was received for too long")]
     Stalled,
+    /// A mistake in Serin.
+    #[error("internal error")]
+    Internal,
 }
 
 /// What a client gets as the body of an answer.
@@ -180,7 +186,11 @@ impl UpstreamBody {
         };
         if let Some(exchange) = &mut self.exchange {
             match frame.data_ref() {
-                Some(data) => exchange.record.bytes_out += data.len() as u64,
+                Some(data) => {
+                    exchange.record.worker().pulse().does(Activity::Answering);
+                    failpoint::reach("in-the-body");
+                    exchange.record.bytes_out += data.len() as u64;
+                }
                 None => {
                     frame.trailers_ref().into_iter().for_each(|fields| exchange.record.look_for_grpc_status(fields))
                 }
@@ -249,7 +259,10 @@ impl Body for ResponseBody {
                 }
                 Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
             }
-            Kind::Upstream(body) => body.poll(cx),
+            Kind::Upstream(body) => isolated(|| body.poll(cx)).unwrap_or_else(|| {
+                body.give_up(Flag::IE);
+                Poll::Ready(Some(Err(BodyError::Internal)))
+            }),
         }
     }
 

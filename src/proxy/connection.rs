@@ -1,7 +1,6 @@
 //! One client connection: which protocol it speaks, and hyper's server on it until it ends. Every limit of HTTP is set here,
 //! outright: hyper's defaults are made for servers that trust their clients.
 
-use std::convert::Infallible;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -18,6 +17,7 @@ use tokio::net::TcpStream;
 
 use super::handler::Client;
 use super::io::{ClientIo, Protocol, Stream};
+use super::isolation;
 use super::listener::Bound;
 use super::tls::TlsServers;
 use super::watch::{ConnectionState, Expired};
@@ -104,10 +104,7 @@ async fn serve_stream<S: Stream>(arrival: Arrival, stream: S, protocol: Option<P
 
 async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
     let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
-    let service = service_fn(move |request| {
-        let client = Arc::clone(&client);
-        async move { Ok::<_, Infallible>(client.handle(request).await) }
-    });
+    let service = service_fn(move |request| isolation::answer(Arc::clone(&client), request));
     let mut server = http1::Builder::new()
         .timer(TokioTimer::new())
         // The connection's own state knows the head's first byte from an idle connection; hyper's one limit is for both.
@@ -154,10 +151,7 @@ async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
 async fn serve_http2<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
     let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
     state.speaks_http2();
-    let service = service_fn(move |request| {
-        let client = Arc::clone(&client);
-        async move { Ok::<_, Infallible>(client.handle(request).await) }
-    });
+    let service = service_fn(move |request| isolation::answer(Arc::clone(&client), request));
     let mut server = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)

@@ -6,7 +6,7 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::telemetry::Flag;
+use crate::telemetry::{Flag, ProxyError};
 use crate::upstream::connection::was_refused;
 use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable, Unresolved};
 
@@ -70,6 +70,9 @@ pub enum Failure {
     /// The client's connection ended before its body did.
     #[error("the client went away")]
     ClientGone,
+    /// A mistake in Serin.
+    #[error("internal error")]
+    Internal,
 }
 
 impl Failure {
@@ -109,6 +112,7 @@ impl Failure {
             Self::Protocol | Self::Loop => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -132,30 +136,32 @@ impl Failure {
             Self::Protocol => Flag::UPE,
             Self::Timeout => Flag::UT,
             Self::Stalled | Self::BodyTimeout => Flag::SI,
+            Self::Internal => Flag::IE,
         }
     }
 
-    /// The error token of `proxy-status` (RFC 9209 §2.3).
-    pub fn proxy_status(&self) -> &'static str {
+    /// What it is in the words of RFC 9209.
+    pub fn error(&self) -> ProxyError {
         match self {
             Self::BadRequest(_)
             | Self::TargetTooLong
             | Self::UnknownCoding
             | Self::BodyBroken
             | Self::ClientGone
-            | Self::BodyTimeout => "http_request_error",
-            Self::MethodRefused => "http_request_denied",
-            Self::NoHost | Self::NoRule => "destination_not_found",
-            Self::Loop => "proxy_loop_detected",
-            Self::NoHealthyUpstream(_) => "destination_unavailable",
-            Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
-            Self::Unresolved(_) | Self::Connect(ConnectError::Unresolved) => "dns_error",
-            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
-            Self::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
-            Self::Connect(_) => "connection_refused",
-            Self::Closed | Self::Reset => "connection_terminated",
-            Self::Protocol => "http_protocol_error",
-            Self::Timeout | Self::Stalled => "http_response_timeout",
+            | Self::BodyTimeout => ProxyError::HttpRequestError,
+            Self::MethodRefused => ProxyError::HttpRequestDenied,
+            Self::NoHost | Self::NoRule => ProxyError::DestinationNotFound,
+            Self::Loop => ProxyError::ProxyLoopDetected,
+            Self::NoHealthyUpstream(_) => ProxyError::DestinationUnavailable,
+            Self::Connect(ConnectError::Timeout(_)) => ProxyError::ConnectionTimeout,
+            Self::Unresolved(_) | Self::Connect(ConnectError::Unresolved) => ProxyError::DnsError,
+            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => ProxyError::ConnectionLimitReached,
+            Self::Connect(ConnectError::Tls(_)) => ProxyError::TlsProtocolError,
+            Self::Connect(_) => ProxyError::ConnectionRefused,
+            Self::Closed | Self::Reset => ProxyError::ConnectionTerminated,
+            Self::Protocol => ProxyError::HttpProtocolError,
+            Self::Timeout | Self::Stalled => ProxyError::HttpResponseTimeout,
+            Self::Internal => ProxyError::ProxyInternalError,
         }
     }
 
@@ -181,6 +187,7 @@ impl Failure {
                 | Self::BodyBroken
                 | Self::ClientGone
                 | Self::Stalled
+                | Self::Internal
         )
     }
 }

@@ -47,8 +47,9 @@ impl Client {
         record: &mut Record,
     ) -> Journey {
         let http2 = parts.version == Version::HTTP_2;
-        let wants_grpc = reply::is_grpc(&parts.headers);
+        let wants_grpc = record.is_grpc();
         if wants_grpc {
+            // Whatever an answer that was given up said.
             record.calls_grpc();
         }
         let affinity = Affinity::find(target.to.cluster.policy(), &parts, &self.address, || self.worker.draw());
@@ -128,7 +129,7 @@ impl Client {
         (wants_grpc, kept): (bool, Option<&Kept>),
         record: &mut Record,
     ) -> Journey {
-        let request = if wants_grpc { grpc_headers() } else { HeaderMap::new() };
+        let request = if wants_grpc { reply::grpc_headers() } else { HeaderMap::new() };
         let mut journey = Journey::failed(failure, Some(target.to.cluster.name()), &request, record);
         if let Journey::Own(response) = &mut journey {
             let answered = Answered { status: response.status().as_u16(), upstream: None };
@@ -184,8 +185,4 @@ impl Client {
         })
         .await
     }
-}
-
-fn grpc_headers() -> HeaderMap {
-    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
 }

@@ -19,11 +19,13 @@ use super::body::{Exchange, ResponseBody};
 use super::cors::Decoration;
 use super::failure::Failure;
 use super::forward::Way;
+use super::pulse::Activity;
 use super::record::Record;
 use super::upgrade::{Tunnel, Wish};
 use super::watch::ConnectionState;
 use super::worker::Worker;
 use super::{cors, fault, headers, reply};
+use crate::failpoint;
 use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, RequestView, Rule, Split, Target};
 use crate::snapshot::{Destination, Exposed, Snapshot};
 use crate::telemetry::Entrant;
@@ -49,10 +51,14 @@ pub(super) struct Client {
 impl Client {
     /// Answers one request. Never fails: what went wrong is an answer too.
     pub(super) async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        self.worker.pulse().does(Activity::Deciding);
         let (parts, incoming) = request.into_parts();
         // On the heap: it is handed on many times, and futures that hold it stay small.
         let parts = Box::new(parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
+        if reply::is_grpc(&parts.headers) {
+            record.calls_grpc();
+        }
         if self.worker.log().is_some() {
             record.logged(Box::new(self.line(&parts)));
         }
@@ -77,6 +83,7 @@ impl Client {
     }
 
     async fn route(&self, parts: Box<Parts>, incoming: Incoming, record: &mut Record) -> Journey {
+        failpoint::reach("before-routing");
         let authority = match headers::check_target(&parts).and_then(|()| headers::authority(&parts)) {
             Ok(authority) => authority,
             Err(failure) => return Journey::failed(&failure, None, &parts.headers, record),
@@ -114,6 +121,7 @@ impl Client {
             Action::Forward(split) => {
                 let Choice { target, stable, cookie } =
                     self.draw(&route.rule, split, (view.snapshot(), &parts, &incoming), record);
+                failpoint::reach("after-the-draw");
                 let way = Way { route, target, deadline: route.rule.timeout.map(|limit| Instant::now() + limit) };
                 let mut journey = match stable {
                     None => self.forward(way, parts, Some(incoming), record).await,
@@ -200,7 +208,7 @@ impl Client {
             };
         }
         if let Some(injected) = &filters.fault {
-            let grpc = reply::is_grpc(&parts.headers);
+            let grpc = record.is_grpc();
             if let Some(response) = fault::inject(injected, || self.worker.draw(), grpc, record).await {
                 answered(record, snapshot, rule);
                 let mut journey = self.own(response, rule, parts);
@@ -329,7 +337,7 @@ impl Journey {
         request: &HeaderMap,
         record: &mut Record,
     ) -> Self {
-        record.flags.insert(failure.flag());
+        record.failed(failure);
         Self::Own(Box::new(reply::failure(failure, destination, request)))
     }
 

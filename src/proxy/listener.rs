@@ -14,9 +14,11 @@ use tokio::sync::Notify;
 use tokio::time::sleep;
 
 use super::connection::{self, Arrival};
+use super::pulse::Activity;
 use super::tls::TlsServers;
 use super::watch::ConnectionState;
 use super::worker::Worker;
+use crate::failpoint;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -219,6 +221,8 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         match accepted {
             Ok((stream, peer)) => {
                 pause = FIRST_PAUSE;
+                worker.pulse().does(Activity::Accepting);
+                failpoint::reach("accept");
                 // The ones behind it wait in the backlog, where they lose nothing.
                 let place = room.enter(&worker).await;
                 serve(&worker, &listener, (stream, peer), place);

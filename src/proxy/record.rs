@@ -2,17 +2,19 @@
 //! the client goes away before that.
 
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use http::{HeaderMap, Method, StatusCode};
 use tokio::time::Instant;
 
+use super::failure::Failure;
 use super::reply;
 use super::trial::Part;
 use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use crate::telemetry::access_log::Line;
-use crate::telemetry::{AttemptResult, Entrant, Finished, Flag, Flags, RouteMetrics, Trial};
+use crate::telemetry::{AttemptResult, Blame, Entrant, Finished, Flag, Flags, ProxyError, RouteMetrics, Trial};
 use crate::upstream::UploadProgress;
 
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
@@ -54,6 +56,10 @@ pub(super) struct Record {
     pub status: u16,
     /// Why it is not simply the first answer that came.
     pub flags: Flags,
+    /// Why it failed, if it did.
+    error: Option<ProxyError>,
+    /// Who ended its answer before it was complete.
+    aborted: Option<Blame>,
     /// Attempts at an endpoint that have ended.
     pub attempts: u32,
     /// Whether another one is under way.
@@ -78,6 +84,8 @@ impl Record {
             grpc: Grpc::No,
             status: 0,
             flags: Flags::default(),
+            error: None,
+            aborted: None,
             attempts: 0,
             attempting: false,
             bytes_out: 0,
@@ -101,7 +109,7 @@ impl Record {
             });
         }
         self.routed(metrics);
-        self.flags = Flags::default();
+        (self.flags, self.error) = (Flags::default(), None);
     }
 
     /// It will be logged, with what this line knows of it already.
@@ -151,17 +159,32 @@ impl Record {
         self.note(|line| line.settled = true);
     }
 
+    /// Serin answers instead of an endpoint, because of this.
+    pub(super) fn failed(&mut self, failure: &Failure) {
+        self.flags.insert(failure.flag());
+        // Whoever goes away is no failure.
+        self.error = (failure.flag() != Flag::DC).then(|| failure.error());
+    }
+
     /// The answer stops before its end, for the reason that the flag says.
     pub(super) fn broke_off(mut self, flag: Flag) {
         self.flags.insert(flag);
+        (self.error, self.aborted) = match flag {
+            Flag::DC => (None, Some(Blame::Client)),
+            Flag::DPE => (Some(ProxyError::HttpRequestError), Some(Blame::Client)),
+            Flag::IE => (Some(ProxyError::ProxyInternalError), Some(Blame::Proxy)),
+            Flag::UT => (Some(ProxyError::HttpResponseTimeout), Some(Blame::Upstream)),
+            _ => (Some(ProxyError::HttpResponseIncomplete), Some(Blame::Upstream)),
+        };
+        // Neither the client's fault nor Serin's speaks against the version.
+        let is_own = !matches!(flag, Flag::DC | Flag::DPE | Flag::SI | Flag::IE);
         if let Some(part) = &mut self.part
-            && !matches!(flag, Flag::DC | Flag::DPE | Flag::SI)
+            && is_own
         {
             part.broke_off(self.worker.shard());
         }
         self.note(|line| {
             // As the trial sees it: an answer that broke off by itself failed, if it is still the first attempt's.
-            let is_own = !matches!(flag, Flag::DC | Flag::DPE | Flag::SI);
             line.first_failed = line.first_failed.map(|failed| failed || is_own);
         });
         if flag != Flag::DC {
@@ -178,6 +201,11 @@ impl Record {
     /// Bytes of its body that were passed on so far.
     pub(super) fn uploaded(&self) -> u64 {
         self.upload.as_ref().map_or(0, |upload| upload.bytes())
+    }
+
+    /// Whether it is a call of gRPC.
+    pub(super) fn is_grpc(&self) -> bool {
+        self.grpc != Grpc::No
     }
 
     /// It is a call of gRPC.
@@ -269,6 +297,8 @@ impl Record {
             method: &self.method,
             status: self.status,
             flags: self.flags,
+            error: self.error,
+            aborted: self.aborted,
             duration: now.duration_since(self.started),
             bytes_in: self.uploaded(),
             bytes_out: self.bytes_out,
@@ -287,12 +317,21 @@ impl Record {
 impl Drop for Record {
     fn drop(&mut self) {
         if !self.told {
-            // A tunnel that is cut off was one all the same.
-            let is_tunnel = self.status == SWITCHED;
-            if self.status != 0 && self.connection.expired() == Some(Expired::Stalled) {
+            if thread::panicking() {
+                self.status = StatusCode::INTERNAL_SERVER_ERROR.as_u16();
+                self.failed(&Failure::Internal);
+                self.connection.leave_grpc(self.is_grpc());
+            } else if self.status == SWITCHED {
+                // A tunnel that is cut off was one all the same.
+                if self.connection.expired() == Some(Expired::Stalled) {
+                    self.flags.insert(Flag::SI);
+                }
+            } else if self.status != 0 && self.connection.expired() == Some(Expired::Stalled) {
                 self.flags.insert(Flag::SI);
+                (self.error, self.aborted) = (Some(ProxyError::HttpResponseIncomplete), Some(Blame::Upstream));
                 self.cut_short();
-            } else if !is_tunnel {
+            } else {
+                self.aborted = (self.status != 0).then_some(Blame::Client);
                 self.status = CLIENT_GONE;
                 self.flags.insert(Flag::DC);
             }

@@ -37,7 +37,7 @@ pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &He
         let text = format!("{} {failure}{target} ({flag})\n", status.as_u16());
         own(status, Some(HeaderValue::from_static("text/plain")), Bytes::from(text))
     };
-    explain(&mut response, failure.flag(), failure.proxy_status());
+    explain(&mut response, failure.flag(), failure.error().as_str());
     let headers = response.headers_mut();
     if failure.flag() == Flag::UO {
         headers.insert(&OVERLOADED, HeaderValue::from_static("true"));
@@ -85,6 +85,11 @@ pub(super) fn explain(response: &mut Response<ResponseBody>, flag: Flag, error: 
     if let Ok(detail) = HeaderValue::from_str(&format!("serin; error={error}; details=\"{flag}\"")) {
         headers.insert(&PROXY_STATUS, detail);
     }
+}
+
+/// A request's headers, as far as [`failure`] looks at them, of a client that speaks gRPC.
+pub(super) fn grpc_headers() -> HeaderMap {
+    HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"))])
 }
 
 /// Whether the client speaks gRPC, which has its errors in fields and not in the status.

@@ -53,6 +53,8 @@ pub struct ConnectionState {
     epoch: Instant,
     http2: AtomicBool,
     http10: AtomicBool,
+    /// Whether the request that has just panicked is one of gRPC.
+    grpc: AtomicBool,
     phase: AtomicU8,
     /// Microseconds since the epoch at which the phase began; for `Head` and `Busy`, the first byte of the request.
     since: AtomicU64,
@@ -79,6 +81,7 @@ impl ConnectionState {
             epoch: Instant::now(),
             http2: AtomicBool::new(false),
             http10: AtomicBool::new(false),
+            grpc: AtomicBool::new(false),
             phase: AtomicU8::new(Phase::Head as u8),
             since: AtomicU64::new(0),
             requests: AtomicU64::new(0),
@@ -106,6 +109,16 @@ impl ConnectionState {
     /// Whether the last request was one of HTTP/1.0, whose answers may end with the connection.
     pub fn is_http10(&self) -> bool {
         self.http10.load(Ordering::Relaxed)
+    }
+
+    /// Leaves word for whoever answers a request that has just panicked: does its client speak gRPC?
+    pub(super) fn leave_grpc(&self, is: bool) {
+        self.grpc.store(is, Ordering::Relaxed);
+    }
+
+    /// Takes that word; no, if there is none.
+    pub(super) fn take_grpc(&self) -> bool {
+        self.grpc.swap(false, Ordering::Relaxed)
     }
 
     /// Bytes arrived.

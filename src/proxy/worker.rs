@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::resume_unwind;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -12,18 +13,20 @@ use http::Method;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::{JoinHandle, yield_now};
-use tokio::time::{Instant, interval};
+use tokio::task::{JoinError, JoinSet, yield_now};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::draw::Draws;
 use super::limits::Limits;
 use super::listener::{self, Opened, Room};
 use super::mirror::Copies;
+use super::pulse::{Activity, LastWord, Pulse};
 use super::watch::Watch;
+use crate::failpoint;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
 use crate::telemetry::access_log::{AccessLog, Line};
-use crate::telemetry::{Finished, Flag, RouteMetrics, Worker as Shard};
+use crate::telemetry::{Finished, Flag, ProxyError, RouteMetrics, Worker as Shard, WorkerStalls};
 use crate::upstream::{ConnectError, Endpoint};
 
 /// Clusters that are looked at before requests have their turn again: all of ten thousand services take milliseconds.
@@ -31,6 +34,9 @@ const CLUSTERS_AT_ONCE: usize = 128;
 
 /// The same trouble is logged at most this often by one worker.
 const LOG_PERIOD: Duration = Duration::from_secs(1);
+
+/// Several times a second a worker shows that it moves: whatever keeps it from that for twice as long is seen.
+const BEAT: Duration = Duration::from_millis(50);
 
 /// What all workers of a process share.
 #[derive(Clone, Debug)]
@@ -45,6 +51,8 @@ pub struct Shared {
     pub unrouted: Arc<RouteMetrics>,
     /// Where finished requests are logged, if they are.
     pub log: Option<AccessLog>,
+    /// Counts how long each was held up.
+    pub stalls: Arc<WorkerStalls>,
     /// The end.
     pub shutdown: Listen,
 }
@@ -59,6 +67,7 @@ pub struct Worker {
     copies: Copies,
     draining: AtomicBool,
     drained: Notify,
+    pulse: Arc<Pulse>,
     logged: Mutex<HashMap<String, Instant>>,
 }
 
@@ -77,12 +86,18 @@ impl View {
 #[derive(Debug)]
 pub struct WorkerHandle {
     thread: thread::JoinHandle<usize>,
+    pulse: Arc<Pulse>,
 }
 
 impl WorkerHandle {
     /// Whether it has ended.
     pub fn is_finished(&self) -> bool {
         self.thread.is_finished()
+    }
+
+    /// Its sign of life.
+    pub fn pulse(&self) -> &Arc<Pulse> {
+        &self.pulse
     }
 
     /// Waits for its end. How many connections it had to cut off; none if it panicked.
@@ -102,7 +117,12 @@ impl Worker {
         sockets: UnboundedReceiver<Opened>,
         room: Arc<Room>,
     ) -> io::Result<WorkerHandle> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let pulse = Arc::new(Pulse::default());
+        let resting = Arc::clone(&pulse);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .on_thread_park(move || resting.does(Activity::Waiting))
+            .build()?;
         let view = Mutex::new(Arc::new(View(shared.snapshots.current())));
         let worker = Arc::new(Self {
             index,
@@ -112,28 +132,32 @@ impl Worker {
             copies: Copies::default(),
             draining: AtomicBool::new(false),
             drained: Notify::new(),
+            pulse: Arc::clone(&pulse),
             logged: Mutex::default(),
         });
+        let its = Arc::clone(&pulse);
         let thread = thread::Builder::new().name(format!("serin-worker-{index}")).spawn(move || {
+            let _last_word = LastWord(&its);
             let cut_off = runtime.block_on(worker.run(sockets, room));
             runtime.shutdown_background();
             cut_off
         })?;
-        Ok(WorkerHandle { thread })
+        Ok(WorkerHandle { thread, pulse })
     }
 
     /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
     async fn run(self: &Arc<Self>, mut sockets: UnboundedReceiver<Opened>, room: Arc<Room>) -> usize {
-        let (mut accepting, mut shutdown) = (Vec::new(), self.shared.shutdown.clone());
+        let (mut accepting, mut shutdown) = (JoinSet::new(), self.shared.shutdown.clone());
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticker = interval(self.shared.limits.tick());
-        ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticker.tick() => self.tick(&room).await,
-                Some(opened) = sockets.recv() => {
-                    accepting.retain(|task: &JoinHandle<()>| !task.is_finished());
-                    accepting.extend(self.open(opened, &room));
-                }
+                due = beat.tick() => self.beat(due),
+                Some(opened) = sockets.recv() => self.open(opened, &room, &mut accepting),
+                Some(ended) = accepting.join_next() => pass_on(ended),
                 () = shutdown.reached(Stage::Draining) => break,
             }
         }
@@ -142,30 +166,46 @@ impl Worker {
         self.drained.notify_waiters();
         self.watch.wake_all();
         let mut ticker = interval(Duration::from_millis(20));
+        ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while shutdown.stage() < Stage::Aborted {
-            ticker.tick().await;
+            let due = ticker.tick().await;
+            self.beat(due);
             self.tick(&room).await;
             if shutdown.stage() >= Stage::Closing {
                 self.watch.close_idle();
             }
-            if self.watch.len() == 0 && accepting.iter().all(|task| task.is_finished()) {
+            while let Some(ended) = accepting.try_join_next() {
+                pass_on(ended);
+            }
+            if self.watch.len() == 0 && accepting.is_empty() {
                 return 0;
             }
         }
         self.watch.len()
     }
 
-    fn open(self: &Arc<Self>, Opened { listener, socket }: Opened, room: &Arc<Room>) -> Option<JoinHandle<()>> {
+    fn open(self: &Arc<Self>, opened: Opened, room: &Arc<Room>, accepting: &mut JoinSet<()>) {
+        let Opened { listener, socket } = opened;
         match TcpListener::from_std(socket) {
-            Ok(socket) => Some(tokio::spawn(listener::accept(Arc::clone(self), listener, socket, Arc::clone(room)))),
-            Err(error) => {
-                tracing::error!("a worker cannot listen on {}: {error}", listener.bound().local);
-                None
+            Ok(socket) => {
+                accepting.spawn(listener::accept(Arc::clone(self), listener, socket, Arc::clone(room)));
             }
+            Err(error) => tracing::error!("a worker cannot listen on {}: {error}", listener.bound().local),
+        }
+    }
+
+    /// It moves. Counts the time if it comes back late.
+    fn beat(&self, due: Instant) {
+        self.pulse.beat();
+        let late = due.elapsed();
+        if late >= BEAT {
+            self.shared.stalls.add(self.shard(), late);
         }
     }
 
     async fn tick(&self, room: &Room) {
+        self.pulse.does(Activity::Tending);
+        failpoint::reach("worker-tick");
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
         if room.is_wanted() {
@@ -176,6 +216,11 @@ impl Worker {
             clusters.iter().for_each(|cluster| cluster.evict_idle(self.index, now));
             yield_now().await;
         }
+    }
+
+    /// Its sign of life.
+    pub(super) fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Its number, from 0.
@@ -257,6 +302,8 @@ impl Worker {
             method: &unknown,
             status,
             flags: flag.into(),
+            error: Some(ProxyError::HttpRequestError),
+            aborted: None,
             duration: Duration::ZERO,
             bytes_in: 0,
             bytes_out: 0,
@@ -297,5 +344,14 @@ impl Worker {
         }
         logged.insert(what.to_owned(), now);
         true
+    }
+}
+
+/// A listener that nobody accepts on any more would leave its clients in the backlog: its panic is the worker's.
+fn pass_on(ended: Result<(), JoinError>) {
+    if let Err(error) = ended
+        && error.is_panic()
+    {
+        resume_unwind(error.into_panic());
     }
 }

@@ -5,6 +5,7 @@ mod line;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -14,6 +15,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::failpoint;
 
 pub use line::Line;
 
@@ -151,18 +154,27 @@ fn write(queue: &Receiver<Box<Line>>, format: Format, mut out: Out, dropped: &At
     let mut looked = Instant::now();
     while let Ok(first) = queue.recv() {
         let mut count = 0;
-        for line in std::iter::once(first).chain(queue.try_iter()) {
-            line.write(format, &mut text);
-            count += 1;
-            if text.len() >= BATCH {
-                break;
+        let put = || {
+            for line in std::iter::once(first).chain(queue.try_iter()) {
+                count += 1;
+                line.write(format, &mut text);
+                if text.len() >= BATCH {
+                    break;
+                }
             }
-        }
-        if looked.elapsed() >= LOOK_EVERY {
-            out.follow();
-            looked = Instant::now();
-        }
-        if !out.put(&text) {
+            failpoint::reach("access-log");
+            if looked.elapsed() >= LOOK_EVERY {
+                out.follow();
+                looked = Instant::now();
+            }
+            out.put(&text)
+        };
+        // A mistake costs these lines, and not all that come after them.
+        let written = catch_unwind(AssertUnwindSafe(put)).unwrap_or_else(|_| {
+            tracing::error!("writing the access log failed; going on");
+            false
+        });
+        if !written {
             dropped.fetch_add(count, Relaxed);
         }
         text.clear();

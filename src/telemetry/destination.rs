@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use super::failure::{Blame, ProxyError};
 use super::flag::Flag;
 use super::histogram::{Classic, ClassicSum, Distribution, Exponential};
 use super::record::{AttemptResult, Finished, MirrorResult};
@@ -32,6 +33,8 @@ struct Shard {
     upstream: Classic,
     attempts: [Cell; AttemptResult::COUNT],
     flags: [Cell; Flag::COUNT],
+    errors: [Cell; ProxyError::COUNT],
+    aborted: [Cell; Blame::COUNT],
     mirrors: [Cell; MirrorResult::ALL.len()],
     retries_refused: Cell,
     upstream_latency: Exponential,
@@ -130,6 +133,12 @@ impl DestinationMetrics {
         for flag in request.flags.iter() {
             shard.flags[flag as usize].add(1);
         }
+        if let Some(error) = request.error {
+            shard.errors[error as usize].add(1);
+        }
+        if let Some(side) = request.aborted {
+            shard.aborted[side as usize].add(1);
+        }
     }
 
     /// A tunnel was open for so long.
@@ -182,6 +191,14 @@ impl DestinationMetrics {
         let mut sum = ClassicSum::default();
         self.shards.iter().filter_map(|shard| shard.tunnels.get()).for_each(|tunnels| sum.add(tunnels));
         sum
+    }
+
+    pub(super) fn errors(&self, error: ProxyError) -> u64 {
+        self.shards.sum(|s| s.errors[error as usize].get())
+    }
+
+    pub(super) fn aborted(&self, by: Blame) -> u64 {
+        self.shards.sum(|s| s.aborted[by as usize].get())
     }
 
     pub(super) fn upstream(&self) -> ClassicSum {

@@ -16,6 +16,8 @@ pub enum Flag {
     DPE,
     /// Fault injected by configuration: the status is the configured one.
     FI,
+    /// A mistake in Serin: its own letters, Envoy has none.
+    IE,
     /// The route points at a destination that is not there.
     NC,
     /// No route for the request.
@@ -47,11 +49,12 @@ impl Flag {
     pub(super) const COUNT: usize = Self::ALL.len();
 
     /// Every flag, in the order of its letters and of its discriminant.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::DC,
         Self::DI,
         Self::DPE,
         Self::FI,
+        Self::IE,
         Self::NC,
         Self::NR,
         Self::SI,
@@ -91,6 +94,7 @@ impl Flag {
             Self::DI => ("DI", None, "injected delay"),
             Self::DPE => ("DPE", Some(400), "malformed request"),
             Self::FI => ("FI", None, "injected fault"),
+            Self::IE => ("IE", Some(500), "internal error"),
             Self::NC => ("NC", Some(503), "no such destination"),
             Self::NR => ("NR", Some(404), "no route"),
             Self::SI => ("SI", Some(408), "request idle too long"),

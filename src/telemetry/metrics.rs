@@ -22,6 +22,7 @@ use super::report::{self, Tally, VersionSummary};
 use super::rollout::RolloutMetrics;
 use super::route::RouteMetrics;
 use super::scale::{Buckets, Scale};
+use super::stalls::WorkerStalls;
 use super::trial::Trial;
 
 /// The label value for requests that reach no destination (or no route).
@@ -41,6 +42,7 @@ struct Inner {
     process: ProcessCollector,
     access_log_dropped: Arc<AtomicU64>,
     dns: Arc<DnsMetrics>,
+    stalls: Arc<WorkerStalls>,
     registry: Mutex<Registry>,
 }
 
@@ -73,6 +75,7 @@ pub(super) struct Registry {
     pub(super) attempts: Limit<u64>,
     pub(super) flags: Limit<u64>,
     pub(super) grpc: Limit<u64>,
+    pub(super) failures: Limit<u64>,
     /// Names that were folded before they had counters.
     pub(super) unnamed: u64,
 }
@@ -94,6 +97,7 @@ impl Metrics {
             process: ProcessCollector::for_self(),
             access_log_dropped: Arc::default(),
             dns: Arc::default(),
+            stalls: Arc::new(WorkerStalls::new(workers)),
             registry: Mutex::new(registry),
         }))
     }
@@ -181,6 +185,12 @@ impl Metrics {
         &self.0.dns
     }
 
+    /// Counts how long workers were held up.
+    #[must_use]
+    pub fn worker_stalls(&self) -> &Arc<WorkerStalls> {
+        &self.0.stalls
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -205,7 +215,7 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        let others = (&self.0.reloads, &self.0.rollouts, &*self.0.dns, lost);
+        let others = (&self.0.reloads, &self.0.rollouts, &*self.0.dns, &*self.0.stalls, lost);
         exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 
@@ -228,6 +238,7 @@ impl Registry {
             attempts: Limit::new(),
             flags: Limit::new(),
             grpc: Limit::new(),
+            failures: Limit::new(),
             unnamed: 0,
         }
     }
@@ -283,6 +294,7 @@ impl Registry {
             self.grpc.forget_destination(&destination, Vec::new());
             self.attempts.forget_destination(&destination, sets::attempts(&destination, false));
             self.flags.forget_destination(&destination, sets::flags(&destination));
+            self.failures.forget_destination(&destination, sets::failures(&destination));
         }
     }
 }

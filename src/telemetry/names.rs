@@ -47,6 +47,20 @@ pub(super) const REQUEST_BYTES: Name = counter("http_request_bytes_total", "Byte
 pub(super) const RESPONSE_BYTES: Name = counter("http_response_bytes_total", "Bytes of response bodies sent.");
 pub(super) const FLAGS: Name =
     counter("http_response_flags_total", "Requests that ended unusually, by flag (Envoy's letters).");
+pub(super) const FAILED: Name = counter(
+    "serin_failed_requests_total",
+    "Requests that Serin answered itself because something failed, or whose answer broke off, by error (RFC 9209) and blame.",
+);
+pub(super) const ABORTED: Name = counter(
+    "serin_body_aborted_total",
+    "Answers that ended before they were complete, by the side that ended them: client, proxy, upstream.",
+);
+pub(super) const PANICS: Name =
+    counter("serin_panics_total", "Mistakes in Serin itself; each cost at most the request that met it.");
+pub(super) const STALLS: Name = counter(
+    "serin_worker_stall_seconds_total",
+    "Time by which a worker came back late, 50 ms or more at once: something held up all of its requests.",
+);
 pub(super) const MIRRORS: Name =
     counter("serin_mirror_requests_total", "Copies of requests that were meant for a version, by what became of them.");
 pub(super) const RETRIES_REFUSED: Name = counter(

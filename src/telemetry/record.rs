@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::failure::{Blame, ProxyError};
 use super::flag::{Flag, Flags};
 
 /// One finished client request: what [`RouteMetrics::finished`](super::RouteMetrics::finished) records.
@@ -17,6 +18,10 @@ pub struct Finished<'a> {
     pub status: u16,
     /// In which ways it ended unusually, if it did.
     pub flags: Flags,
+    /// Why it failed, if it did. That its client went away is no failure.
+    pub error: Option<ProxyError>,
+    /// Who ended its answer after it had begun and before it was complete, if somebody did.
+    pub aborted: Option<Blame>,
     /// First request byte in to last response byte out; of a connection that was upgraded (status 101), to its end.
     pub duration: Duration,
     /// Body bytes the client sent.

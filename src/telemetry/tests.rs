@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 
+mod failures;
 mod rollouts;
 
 type Labels = BTreeMap<String, String>;
@@ -91,7 +92,17 @@ impl Scrape {
 
 fn request(status: u16, millis: u64) -> Finished<'static> {
     let duration = Duration::from_millis(millis);
-    Finished { method: &Method::GET, status, flags: Flags::default(), duration, bytes_in: 3, bytes_out: 64, grpc: None }
+    Finished {
+        method: &Method::GET,
+        status,
+        flags: Flags::default(),
+        error: None,
+        aborted: None,
+        duration,
+        bytes_in: 3,
+        bytes_out: 64,
+        grpc: None,
+    }
 }
 
 fn active(metrics: &std::sync::Arc<RouteMetrics>, share: f64) -> ActiveRoute {
@@ -242,7 +253,7 @@ fn types_are_right() {
         assert_eq!(kind, expected, "{name}");
     }
     assert_eq!(types.keys().filter(|name| name.starts_with("http_")).count(), 9);
-    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 18);
+    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 20);
 }
 
 #[test]

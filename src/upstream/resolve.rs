@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs};
-use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::registry::Registry;
+use crate::failpoint;
 use crate::telemetry::{DnsFailure, DnsMetrics};
 
 /// How often a name is looked up again.
@@ -82,20 +84,12 @@ impl Resolver {
         let mut keeper = Keeper { registry, lookup, metrics, events: events.clone(), names: HashMap::new() };
         let shared = Arc::clone(&progress);
         let thread = thread::Builder::new().name("serin-resolve".into()).spawn(move || {
-            loop {
-                let (progress, changed) = &*shared;
-                let wakes = progress.lock().unwrap_or_else(PoisonError::into_inner).wakes;
-                keeper.start_due(Instant::now());
-                let mut now = progress.lock().unwrap_or_else(PoisonError::into_inner);
-                (now.seen, now.unanswered) = (wakes, keeper.never_answered());
-                drop(now);
-                changed.notify_all();
-                match inbox.recv_timeout(PERIOD / 5) {
-                    Ok(Event::Done(name, outcome)) => keeper.done(&name, outcome, Instant::now()),
-                    Ok(Event::Wake) | Err(RecvTimeoutError::Timeout) => {}
-                    Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return,
-                }
-            }
+            // A mistake must not leave every name at its last addresses for ever.
+            while catch_unwind(AssertUnwindSafe(|| keeper.turn(&shared, &inbox))).unwrap_or_else(|_| {
+                tracing::error!("looking after names failed; going on");
+                thread::sleep(PERIOD / 5);
+                true
+            }) {}
         })?;
         Ok(Self { events, progress, thread: Some(thread) })
     }
@@ -184,6 +178,23 @@ struct Keeper {
 }
 
 impl Keeper {
+    /// Looks up what is due, then waits for something to happen; whether to go on after that.
+    fn turn(&mut self, (progress, changed): &(Mutex<Progress>, Condvar), inbox: &Receiver<Event>) -> bool {
+        let wakes = progress.lock().unwrap_or_else(PoisonError::into_inner).wakes;
+        failpoint::reach("resolve");
+        self.start_due(Instant::now());
+        let mut now = progress.lock().unwrap_or_else(PoisonError::into_inner);
+        (now.seen, now.unanswered) = (wakes, self.never_answered());
+        drop(now);
+        changed.notify_all();
+        match inbox.recv_timeout(PERIOD / 5) {
+            Ok(Event::Done(name, outcome)) => self.done(&name, outcome, Instant::now()),
+            Ok(Event::Wake) | Err(RecvTimeoutError::Timeout) => {}
+            Ok(Event::Stop) | Err(RecvTimeoutError::Disconnected) => return false,
+        }
+        true
+    }
+
     fn start_due(&mut self, now: Instant) {
         let wanted = self.registry.names();
         self.names.retain(|name, state| state.busy || wanted.binary_search(name).is_ok());
@@ -195,7 +206,9 @@ impl Keeper {
             }
             let (lookup, events) = (self.lookup, self.events.clone());
             let task = thread::Builder::new().name("serin-lookup".into()).spawn(move || {
-                let outcome = lookup(&name);
+                // Whoever is never done would never be looked up again.
+                let outcome = catch_unwind(|| lookup(&name));
+                let outcome = outcome.unwrap_or_else(|_| Err(io::Error::other("the look-up failed inside serin")));
                 let _ = events.send(Event::Done(name, outcome));
             });
             if task.is_ok() {
@@ -246,6 +259,7 @@ mod tests {
     fn lookup(name: &str) -> io::Result<Vec<IpAddr>> {
         match name {
             "good.test" => Ok(vec![IpAddr::from([10, 0, 0, 1])]),
+            "broken.test" => panic!("on purpose"),
             _ => Err(io::Error::other("no such name")),
         }
     }
@@ -263,12 +277,13 @@ mod tests {
     fn names_are_looked_up_and_a_bad_one_holds_nobody_up() {
         let (registry, metrics) = (Arc::new(Registry::new(1)), Arc::<DnsMetrics>::default());
         let resolver = Resolver::start(Arc::clone(&registry), lookup, Arc::clone(&metrics)).unwrap();
-        let (good, bad) = (cluster(&registry, "good.test"), cluster(&registry, "bad.test"));
+        let [good, bad, _broken] = ["good.test", "bad.test", "broken.test"].map(|name| cluster(&registry, name));
         resolver.wake();
         resolver.settle(Duration::from_secs(20));
         assert_eq!(good.endpoints().endpoints()[0].name(), "10.0.0.1:80");
         assert!(bad.endpoints().is_unresolved());
         assert!(metrics.failures(DnsFailure::Failed) > 0);
+        assert_eq!(resolver.progress.0.lock().unwrap().unanswered, 0, "nor does one whose look-up panics");
     }
 
     /// A keeper that knows one name, whose look-ups end as the test says.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access_log;
+mod admin;
 mod architecture;
 mod bad_canaries;
 mod canary;
@@ -16,6 +17,7 @@ mod demo;
 mod dns;
 mod drain;
 mod examples;
+mod failures;
 mod faults;
 mod figures;
 mod gates;
@@ -32,6 +34,7 @@ mod manual;
 mod mirrors;
 mod openapi;
 mod outlier;
+mod panics;
 mod pool_limits;
 mod prometheus;
 mod releases;
@@ -56,3 +59,4 @@ mod upstream_faults;
 mod upstream_h2;
 mod upstream_tls;
 mod warmup;
+mod watchdog;

@@ -174,6 +174,7 @@ fn be_refused(document: &mut Document, server: SocketAddr) {
             assert_eq!(ask("origin: http://evil.test"), 403);
             assert_eq!(ask("content-type: text/plain"), 415);
             assert_eq!(ask("content-length: 1048577"), 413);
+            assert_eq!(ask("if-match: \"999\""), 412);
         }
     }
     for path in document.paths().keys() {
@@ -183,6 +184,21 @@ fn be_refused(document: &mut Document, server: SocketAddr) {
             let body = serde_json::from_str(&answer.text()).unwrap();
             assert_eq!(answer.status(), 405, "{method} {path} is not documented");
             assert!(document.errors(&json!({ "$ref": "#/components/schemas/Error" }), &body).is_empty(), "{body}");
+        }
+    }
+}
+
+/// What the guard refuses without the token, and after ten wrong ones.
+fn be_locked_out(document: &mut Document, server: SocketAddr) {
+    let wrong = "authorization: Bearer this-is-not-the-token";
+    for (said, status) in [("", 401), (wrong, 429)] {
+        if status == 429 {
+            (0..10).for_each(|_| assert_eq!(ask(server, "get", "/metrics", said).status(), 401));
+        }
+        for (method, path) in document.operations() {
+            let open = matches!(path.as_str(), "/ready" | "/live");
+            let seen = document.ask(server, (&method, &path), NAME, said);
+            assert!(seen == status || open && seen != 401, "{method} {path}: {seen}");
         }
     }
 }
@@ -230,6 +246,7 @@ fn the_document_and_the_admin_port_agree() {
     send_bodies(&document, admin.address);
     be_refused(&mut document, proxy.admin);
     be_refused(&mut document, admin.address);
+    be_locked_out(&mut document, FakeAdmin::locked("a-token-for-this-test").address);
     assert_eq!(document.ask(admin.address, ("get", "/ready"), "", ""), 503);
     assert_eq!(document.ask(admin.address, ("get", "/config/dump"), "", ""), 500);
     let broken = "transfer-encoding: chunked\r\n\r\nno length\r\n";

@@ -14,7 +14,7 @@ const HELD: &str = include_str!("../../../tests/fixtures/rollouts/held.json");
 pub(super) struct Said(Arc<Mutex<Vec<(String, Verb)>>>);
 
 impl Said {
-    fn take(&self) -> Vec<(String, Verb)> {
+    pub(super) fn take(&self) -> Vec<(String, Verb)> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

@@ -18,9 +18,9 @@ pub(super) enum Failure {
 }
 
 /// The releases of a running proxy.
-pub(super) struct Releases<'a>(pub(super) &'a Admin);
+pub(super) struct Releases(pub(super) Admin);
 
-impl Releases<'_> {
+impl Releases {
     /// All of them: `{"rollouts": […]}`.
     pub(super) fn all(&self) -> Result<Value, Failure> {
         take(self.0.get("/api/v1/rollouts"))

@@ -36,7 +36,7 @@ pub(super) struct End {
 
 /// Waits for the end of a release, and tells what happens until then.
 pub(super) fn until_over(
-    releases: &Releases<'_>,
+    releases: &Releases,
     name: &str,
     pace: Pace,
     mut tell: impl FnMut(&str),
@@ -101,6 +101,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::cli::admin_client::Admin;
 
     /// A release in this state whose moves so far led to these.
     fn release(state: Value, moves: &[(u64, Value, &str)]) -> Value {
@@ -150,10 +151,10 @@ mod tests {
     /// How it ends, and what is told until then.
     fn wait(patience: Duration, list: Vec<Option<(u16, Value)>>) -> (Result<bool, Failure>, Vec<String>) {
         let (address, server) = answers(list);
-        let admin = address.to_string().parse().unwrap();
+        let admin: Admin = address.to_string().parse().unwrap();
         let mut told = Vec::new();
         let pace = Pace { poll: Duration::from_millis(1), patience };
-        let end = until_over(&Releases(&admin), "shop", pace, |line| told.push(line.to_owned()));
+        let end = until_over(&Releases(admin), "shop", pace, |line| told.push(line.to_owned()));
         // One that gave up early must fail its test, not leave the server waiting.
         while !server.is_finished() {
             let _ = TcpStream::connect(address);

@@ -22,6 +22,7 @@ use super::release::Release;
 use super::state_file::StateDir;
 use super::webhook::{self, DeliveryId, Webhooks};
 use super::{CommandError, Order, Start, Status};
+use crate::failpoint;
 use crate::rollout::{State, Transition, Verb};
 use crate::snapshot::{Overlay, Snapshot, Snapshots, active_routes};
 use crate::telemetry::Metrics;
@@ -137,6 +138,7 @@ impl Driver {
                 () = self.bell.notified() => sleep(GATHER).await,
                 () = sleep(pause) => {}
             }
+            failpoint::reach("rollout");
             self.turn(Instant::now());
             // Only now are its releases shown. Whoever asked may have gone away.
             let _ = published.map(|done| done.send(()));

@@ -15,23 +15,32 @@ use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, Me
 use self::sets::label;
 use super::destination::{Connection, DestinationMetrics};
 use super::dns::{DnsFailure, DnsMetrics};
+use super::failure::Blame;
 use super::histogram::ClassicSum;
 use super::identity::State;
 use super::limit::{LABEL_SETS, Limit, OTHER, Set};
 use super::log;
 use super::metrics::Registry;
 use super::names::{self, Name};
+use super::panics;
 use super::record::MirrorResult;
 use super::reload::{ReloadMetrics, ReloadResult, ReloadTrigger};
 use super::rollout::RolloutMetrics;
 use super::scale::Scale;
+use super::stalls::WorkerStalls;
 
 type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    (reloads, rollouts, dns, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, &DnsMetrics, u64),
+    (reloads, rollouts, dns, stalls, log_lines_lost): (
+        &ReloadMetrics,
+        &RolloutMetrics,
+        &DnsMetrics,
+        &WorkerStalls,
+        u64,
+    ),
     process: &ProcessCollector,
     scale: &Scale,
 ) -> String {
@@ -51,19 +60,22 @@ pub(super) fn render(
         + registry.attempts.dropped
         + registry.flags.dropped
         + registry.grpc.dropped
+        + registry.failures.dropped
         + turned_away;
     families.push(family(names::DROPPED, vec![counter(dropped)]));
     families.push(family(names::SAID_DROPPED, vec![counter(log::lost())]));
     families.push(family(names::LOG_DROPPED, vec![counter(log_lines_lost)]));
+    families.push(family(names::PANICS, vec![counter(panics::count())]));
+    families.push(family(names::STALLS, of_workers(stalls)));
     families.retain(|family| !family.get_metric().is_empty());
     families.sort_by(|a, b| a.name().cmp(b.name()));
     TextEncoder::new().encode_to_string(&families).expect("every family has a name and metrics")
 }
 
 /// The metrics that the cap may fold.
-fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 5] {
+fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 6] {
     let (mut requests, mut durations, mut grpc) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut attempts, mut flags) = (Vec::new(), Vec::new());
+    let (mut attempts, mut flags, mut failures) = (Vec::new(), Vec::new(), Vec::new());
     for (route, state) in registry.routes.iter() {
         requests.extend(sets::requests(route, state != State::Resolved));
         durations.extend(sets::durations(route, state != State::Resolved));
@@ -72,6 +84,7 @@ fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 5] {
     for (destination, state) in registry.destinations.iter() {
         attempts.extend(sets::attempts(destination, state != State::Resolved));
         flags.extend(sets::flags(destination));
+        failures.extend(sets::failures(destination));
     }
     let versions = registry.destinations.len();
     let count: Value<'_, u64> = &|value| counter(*value);
@@ -85,6 +98,7 @@ fn of_requests(registry: &mut Registry, scale: &Scale) -> [MetricFamily; 5] {
         capped(names::UPSTREAM_ATTEMPTS, &mut registry.attempts, attempts, ["result"].as_slice()),
         capped(names::FLAGS, &mut registry.flags, flags, ["flag"].as_slice()),
         capped(names::GRPC, &mut registry.grpc, grpc, ["route", "grpc_status"].as_slice()),
+        capped(names::FAILED, &mut registry.failures, failures, ["error", "blame"].as_slice()),
     ]
 }
 
@@ -131,7 +145,16 @@ fn of_versions(registry: &Registry, scale: &Scale) -> Vec<MetricFamily> {
             }));
         }
     }
+    let mut aborted = Vec::new();
+    for (destination, _) in &counted {
+        for side in Blame::ALL.into_iter().filter(|side| destination.aborted(*side) > 0) {
+            let mut labels = version_labels(destination);
+            labels.push(label("side", side.as_str()));
+            aborted.push(labelled(counter(destination.aborted(side)), labels));
+        }
+    }
     vec![
+        family(names::ABORTED, aborted),
         family(names::MIRRORS, mirrors),
         each(names::RETRIES_REFUSED, false, &|d| counter(d.retries_refused())),
         each(names::UPSTREAM_DURATION, false, &|d| histogram(&d.upstream(), scale)),
@@ -169,6 +192,17 @@ fn of_configuration(registry: &Registry) -> [MetricFamily; 2] {
     });
     weights.truncate(LABEL_SETS);
     [family(names::WEIGHT, weights), family(names::HEALTHY, endpoints.take(LABEL_SETS).collect())]
+}
+
+fn of_workers(stalls: &WorkerStalls) -> Vec<Metric> {
+    let of = |(worker, seconds): (usize, f64)| {
+        let mut counter = Counter::default();
+        counter.set_value(seconds);
+        let mut metric = Metric::default();
+        metric.set_counter(counter);
+        labelled(metric, vec![label("worker", &worker.to_string())])
+    };
+    stalls.seconds().enumerate().map(of).collect()
 }
 
 fn of_reloads(reloads: &ReloadMetrics, scale: &Scale) -> Vec<MetricFamily> {

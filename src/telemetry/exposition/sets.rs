@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prometheus::proto::LabelPair;
 
 use crate::telemetry::destination::DestinationMetrics;
+use crate::telemetry::failure::ProxyError;
 use crate::telemetry::flag::Flag;
 use crate::telemetry::histogram::ClassicSum;
 use crate::telemetry::limit::Set;
@@ -72,6 +73,16 @@ pub(in crate::telemetry) fn flags(destination: &Arc<DestinationMetrics>) -> Vec<
         (value > 0).then(|| set(destination, (destination.id, flag as u32), &[("flag", flag.as_str())], value))
     };
     Flag::ALL.into_iter().filter_map(set).collect()
+}
+
+/// `serin_failed_requests_total`.
+pub(in crate::telemetry) fn failures(destination: &Arc<DestinationMetrics>) -> Vec<Set<u64>> {
+    let set = |error: ProxyError| {
+        let value = destination.errors(error);
+        let own = [("error", error.as_str()), ("blame", error.blame().as_str())];
+        (value > 0).then(|| set(destination, (destination.id, error as u32), &own, value))
+    };
+    ProxyError::ALL.into_iter().filter_map(set).collect()
 }
 
 fn set<V>(destination: &Arc<DestinationMetrics>, id: (u64, u32), own: &[(&str, &str)], value: V) -> Set<V> {

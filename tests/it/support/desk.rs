@@ -8,10 +8,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::json;
-use serin::admin::{AdminState, Board, Readiness, Reloaded, serve};
+use serin::admin::{AdminState, Board, Readiness, Reloaded, Token, serve};
 use serin::control::rollout::{CommandError, Desk, Status};
 use serin::rollout::report::Report;
 use serin::rollout::{Analysis, Mode, Phase, Plan, Refused, Rollout, State, Step, Totals, Verb};
+use tempfile::NamedTempFile;
 use tokio::sync::oneshot;
 
 /// A release of this name refuses every verb.
@@ -127,6 +128,17 @@ pub(crate) fn plan(name: &str) -> Plan {
 impl FakeAdmin {
     /// Shows these releases. Its `/config/dump` fails, and `/ready` says that it is draining.
     pub(crate) fn start(releases: Vec<Status>) -> Self {
+        Self::with(releases, None)
+    }
+
+    /// Asks for a token, and has no release.
+    pub(crate) fn locked(token: &str) -> Self {
+        let file = NamedTempFile::new().unwrap();
+        fs::write(file.path(), token).unwrap();
+        Self::with(Vec::new(), Some(Token::read(file.path()).unwrap()))
+    }
+
+    fn with(releases: Vec<Status>, token: Option<Token>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let shown = Shown(Arc::new(Mutex::new(releases)));
@@ -142,6 +154,7 @@ impl FakeAdmin {
         let state = AdminState {
             metrics: Box::new(String::new),
             hosts: Vec::new(),
+            token,
             readiness: Box::new(|| Readiness::Draining),
             versions: Board::new(Box::new(Vec::new)),
             status: Box::new(|| json!({ "generation": 1, "on_disk": { "state": "active" } })),

@@ -65,15 +65,19 @@ impl Proxy {
         Self::spawn(folder, serin().arg("run").arg(path).args(arguments))
     }
 
-    /// Starts a command on free ports and waits until it says where it listens. The folder is kept for as long as it runs.
+    /// Starts a command on free ports, unless it names an admin address, and waits until it says where it listens. The folder is
+    /// kept for as long as it runs.
     pub(crate) fn spawn(folder: TempDir, command: &mut Command) -> Self {
         Self::spawn_saying(folder, command, Stdio::piped())
     }
 
     /// The same, with what it logs going elsewhere.
     pub(crate) fn spawn_saying(folder: TempDir, command: &mut Command, to: Stdio) -> Self {
+        if !command.get_args().any(|argument| argument == "--admin") {
+            command.args(["--admin", "127.0.0.1:0"]);
+        }
         let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0"])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(to)

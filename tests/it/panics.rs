@@ -1,0 +1,141 @@
+//! A mistake in Serin, put in on purpose at several points of a request's journey: it costs the requests that meet it, and nothing
+//! else. One worker, so that all requests share a thread.
+
+use std::net::SocketAddr;
+
+use super::support::client::{Client, HOST};
+use super::support::config::Config;
+use super::support::eventually;
+use super::support::h2;
+use super::support::proxy::{Proxy, serin};
+use super::support::upstream::Upstream;
+
+/// Where a request can meet it; the last one is behind the head of the answer.
+const POINTS: [&str; 5] = ["before-routing", "after-the-draw", "in-the-attempt", "with-the-answer", BODY];
+const BODY: &str = "in-the-body";
+/// Requests that go well beside the one that does not.
+const OTHERS: usize = 100;
+
+fn start(upstream: &Upstream, fault: &str) -> Proxy {
+    // Whoever does not give back what it took uses this up.
+    let config = Config::single(&[upstream.port]).policy("{connectionPool: {http: {http2MaxRequests: 120}}}");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.yaml");
+    std::fs::write(&path, config.yaml()).unwrap();
+    Proxy::spawn(folder, serin().arg("run").arg(path).args(["--workers", "1"]).env("SERIN_TEST_FAIL", fault))
+}
+
+/// What a client saw: a status, or none where there was no whole answer.
+type Seen = Option<u16>;
+
+/// GET on a connection of its own.
+fn get(listen: SocketAddr) -> Seen {
+    seen(&mut Client::connect(listen))
+}
+
+fn seen(client: &mut Client) -> Seen {
+    let answer = client.try_get("/").ok()?;
+    if answer.status() == 500 {
+        assert_eq!(answer.head.get("x-serin-flag"), "IE");
+        assert_eq!(answer.head.get("proxy-status"), "serin; error=proxy_internal_error; details=\"IE\"");
+        assert_eq!(answer.text(), "500 internal error (IE)\n");
+    }
+    Some(answer.status())
+}
+
+/// What a request that met the fault looks like to its client.
+fn failed(point: &str) -> Seen {
+    (point != BODY).then_some(500)
+}
+
+/// What was taken is given back, and what happened is counted.
+fn check(proxy: &Proxy, point: &str, panics: usize, others: usize) {
+    let panics = panics as f64;
+    assert_eq!(proxy.metric("serin_panics_total", &[]), panics, "{point}");
+    eventually("nothing is in flight", || proxy.metric("http_requests_in_flight", &[]) == 0.0);
+    assert_eq!(proxy.metric("serin_upstream_connections", &[("state", "active")]), 0.0, "{point}");
+    let version = if point == "before-routing" { "_none" } else { "v1" };
+    let blame = [("version", version), ("error", "proxy_internal_error"), ("blame", "proxy")];
+    assert_eq!(proxy.metric("serin_failed_requests_total", &blame), panics, "{point}");
+    assert_eq!(proxy.metric("serin_failed_requests_total", &[]), panics, "{point}");
+    assert_eq!(proxy.metric("http_response_flags_total", &[("flag", "IE")]), panics, "{point}");
+    let aborted = if point == BODY { panics } else { 0.0 };
+    assert_eq!(proxy.metric("serin_body_aborted_total", &[("side", "proxy")]), aborted, "{point}");
+    assert_eq!(proxy.requests(&[("code", "500")]), panics - aborted, "{point}");
+    assert_eq!(proxy.requests(&[("code", "200")]), others as f64 + aborted, "{point}");
+}
+
+#[test]
+fn a_panic_costs_the_one_request_that_meets_it() {
+    let upstream = Upstream::named("v1");
+    for point in POINTS {
+        let proxy = start(&upstream, &format!("{point}=panic@51"));
+        let mut clients: Vec<_> = (0..=OTHERS).map(|_| proxy.client()).collect();
+        clients.iter_mut().for_each(|client| client.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n\r\n")));
+        let mut seen: Vec<Seen> =
+            clients.iter_mut().map(|client| client.answer().ok().map(|answer| answer.status())).collect();
+        seen.retain(|seen| *seen != Some(200));
+        assert_eq!(seen, [failed(point)], "{point}");
+        check(&proxy, point, 1, OTHERS);
+        drop(clients);
+        assert!((0..20).all(|_| get(proxy.listen) == Some(200)), "{point}");
+    }
+}
+
+#[test]
+fn on_http2_a_panic_costs_one_stream() {
+    let upstream = Upstream::named("v1");
+    for point in POINTS {
+        let proxy = start(&upstream, &format!("{point}=panic@51"));
+        let listen = proxy.listen;
+        let mut seen = h2::run(async {
+            let connections = [h2::connect(listen).await, h2::connect(listen).await];
+            let streams = (0..=OTHERS).map(|number| {
+                let mut connection = connections[number % 2].clone();
+                async move {
+                    // The head and the reset may come together.
+                    let answer = connection.send_request(h2::request("GET", "/", h2::empty())).await.ok()?;
+                    let status = answer.status().as_u16();
+                    h2::body(answer).await.ok().map(|_| status)
+                }
+            });
+            let seen = futures_util::future::join_all(streams).await;
+            for mut connection in connections {
+                let answer = connection.send_request(h2::request("GET", "/", h2::empty())).await.unwrap();
+                assert_eq!(answer.status(), 200, "{point}: the connection goes on");
+            }
+            seen
+        });
+        seen.retain(|seen| *seen != Some(200));
+        assert_eq!(seen, [failed(point)], "{point}");
+        check(&proxy, point, 1, OTHERS + 2);
+    }
+}
+
+#[test]
+fn many_panics_leave_nothing_behind_and_one_backtrace() {
+    const PANICS: usize = 150;
+    let upstream = Upstream::named("v1");
+    for point in POINTS {
+        let proxy = start(&upstream, &format!("{point}=panic@3-{}", PANICS + 2));
+        let seen: Vec<Seen> = (0..PANICS + 10).map(|_| get(proxy.listen)).collect();
+        let met = |number: &usize| (2..PANICS + 2).contains(number);
+        for (number, seen) in seen.iter().enumerate() {
+            assert_eq!(*seen, if met(&number) { failed(point) } else { Some(200) }, "{point}: request {number}");
+        }
+        check(&proxy, point, PANICS, 10);
+        eventually("the backtrace is there", || proxy.log().contains("came by this way:"));
+        let log = proxy.log();
+        assert_eq!(log.matches("came by this way:").count(), 1, "{log}");
+        assert_eq!(log.matches(&format!("a test wants a panic at {point}")).count(), 1, "{log}");
+        assert!(log.contains("panic in serin-worker-0 at src/failpoint.rs:"), "{log}");
+    }
+}
+
+#[test]
+fn a_client_of_grpc_is_told_in_its_own_way() {
+    let upstream = Upstream::named("v1");
+    let proxy = start(&upstream, "after-the-draw=panic@1");
+    let answer = proxy.client().ask(HOST, "/", &[("content-type", "application/grpc")]).unwrap();
+    assert_eq!((answer.status(), answer.head.get("grpc-status"), answer.head.get("x-serin-flag")), (200, "13", "IE"));
+}
