@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -124,7 +125,9 @@ impl Keeper {
         let (kept, weight) = state();
         let name = name.to_owned();
         spawn_blocking(move || {
-            let result = folder.save(&name, &kept);
+            // Whoever never ends would block every later one, and with them every raise.
+            let result = catch_unwind(AssertUnwindSafe(|| folder.save(&name, &kept)));
+            let result = result.unwrap_or_else(|_| Err(io::Error::other("the write failed inside serin")));
             // The driver is gone only when the process ends.
             let _ = saved.send(Saved { name, weight, change, result });
         });
