@@ -437,6 +437,19 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_tunnel_may_be_quiet_for_an_hour() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        state.tunnels();
+        after(&watch, &limits, 3599).await;
+        state.read();
+        after(&watch, &limits, 3599).await;
+        assert_eq!(state.expired(), None);
+        after(&watch, &limits, 2).await;
+        assert_eq!(state.expired(), Some(Expired::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_does_not_read_is_given_up() {
         let (watch, state, limits) = watched();
         state.request_started();

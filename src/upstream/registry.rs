@@ -146,15 +146,19 @@ impl Registry {
         live.budgets.retain(|_, budget| budget.strong_count() > 0);
     }
 
-    /// The names that the live clusters need, each once. The addresses of others are forgotten.
+    /// The names that the live clusters need, each once.
     pub fn names(&self) -> Vec<String> {
-        let mut live = self.lock();
+        let live = self.lock();
         let alive = live.clusters.values().filter(|(_, cluster)| cluster.strong_count() > 0);
         let mut names: Vec<String> = alive.flat_map(|(spec, _)| spec.names().map(str::to_owned)).collect();
         names.sort_unstable();
         names.dedup();
-        live.addresses.retain(|name, _| names.binary_search(name).is_ok());
         names
+    }
+
+    /// Whether addresses of this name are known, perhaps from an earlier generation that needed it.
+    pub(super) fn knows(&self, name: &str) -> bool {
+        self.lock().addresses.get(name).is_some_and(|known| !known.is_empty())
     }
 
     /// Puts the addresses of a name in force in every cluster that uses it. Requests under way keep their endpoint.

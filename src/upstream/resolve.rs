@@ -123,7 +123,7 @@ struct NameState {
     due: Option<Instant>,
     busy: bool,
     answered: bool,
-    /// When the last good answer came.
+    /// When the last good answer came; of a name that was needed before, at the latest.
     good: Option<Instant>,
     /// Since when every answer is that there is no such name.
     missing: Option<Instant>,
@@ -152,8 +152,9 @@ impl Trouble {
 }
 
 impl NameState {
-    fn new(now: Instant) -> Self {
-        Self { first_asked: now, due: None, busy: false, answered: false, good: None, missing: None, trouble: None }
+    fn new(is_known: bool, now: Instant) -> Self {
+        let good = is_known.then_some(now);
+        Self { first_asked: now, due: None, busy: false, answered: false, good, missing: None, trouble: None }
     }
 
     /// A look-up gave no address; what follows from that.
@@ -200,7 +201,8 @@ impl Keeper {
         self.names.retain(|name, state| state.busy || wanted.binary_search(name).is_ok());
         let mut room = AT_ONCE.saturating_sub(self.names.values().filter(|state| state.busy).count());
         for name in wanted {
-            let state = self.names.entry(name.clone()).or_insert_with(|| NameState::new(now));
+            let new = || NameState::new(self.registry.knows(&name), now);
+            let state = self.names.entry(name.clone()).or_insert_with(new);
             if room == 0 || state.busy || state.due.is_some_and(|due| due > now) {
                 continue;
             }
@@ -290,7 +292,7 @@ mod tests {
     fn keeper() -> (Keeper, Arc<Cluster>) {
         let (registry, metrics) = (Arc::new(Registry::new(1)), Arc::default());
         let cluster = cluster(&registry, "svc.test");
-        let names = HashMap::from([("svc.test".to_owned(), NameState::new(Instant::now()))]);
+        let names = HashMap::from([("svc.test".to_owned(), NameState::new(false, Instant::now()))]);
         (Keeper { registry, lookup, metrics, events: mpsc::channel().0, names }, cluster)
     }
 
@@ -352,6 +354,18 @@ mod tests {
             answer(&mut keeper, gone, second(114));
             assert_eq!(endpoints(), 1, "{gone:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_needed_again_has_its_addresses_at_once_and_loses_them_as_any_other() {
+        let ((mut keeper, cluster), start) = (keeper(), Instant::now());
+        answer(&mut keeper, Answer::Good, start);
+        keeper.names.clear();
+        keeper.start_due(start);
+        assert_eq!(cluster.endpoints().endpoints().len(), 1);
+        answer(&mut keeper, Answer::Missing, start);
+        answer(&mut keeper, Answer::Missing, start + HOLD);
+        assert!(cluster.endpoints().endpoints().is_empty());
     }
 
     #[test]

@@ -169,7 +169,7 @@ fn an_endpoint_that_does_not_agree_just_answers() {
     let answer = client.answer().unwrap();
     assert_eq!((answer.status(), answer.text().as_str(), answer.head.has("upgrade")), (403, "no", false));
     // Both connections still speak HTTP.
-    client.send(request("POST", "/next", b"body"));
+    client.send(request("PUT", "/next", b"body"));
     assert_eq!(wire.request().unwrap().unwrap().text(), "body");
     wire.send(super::support::upstream::answer("v1"));
     assert_eq!(client.answer().unwrap().text(), "v1");
@@ -202,7 +202,7 @@ fn what_follows_a_wish_waits_for_the_agreement() {
     let script = Script::start();
     let proxy = Proxy::with(&Config::single(&[script.port]), &["--workers", "1"]);
     let mut client = proxy.client();
-    let smuggled = format!("POST /smuggled HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 0\r\n\r\n");
+    let smuggled = format!("PUT /smuggled HTTP/1.1\r\nhost: {HOST}\r\ncontent-length: 0\r\n\r\n");
     client.send([wish(), smuggled].concat());
     let mut wire = script.accept();
     assert_eq!(wire.request().unwrap().unwrap().head.target().1, "/chat");
