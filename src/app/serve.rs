@@ -22,7 +22,7 @@ use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::rollout::Releases;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger, give_way};
-use crate::proxy::{Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
+use crate::proxy::{Admission, Bound, Draws, Opened, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::telemetry::access_log::{AccessLog, AccessLogThread};
@@ -114,7 +114,9 @@ pub fn start(options: Options) -> Result<Running, String> {
         snapshots,
         limits: Arc::new(options.limits.clone()),
         draws: Arc::new(Draws::new(options.seed)),
+        admission: Arc::new(Admission::new(options.limits.max_requests, *workers)),
         unrouted: Arc::clone(metrics.unrouted()),
+        connections: Arc::clone(metrics.connections()),
         log,
         shutdown: shutdown.listen(),
     };

@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, timeout};
 
 use super::failure::Failure;
 use super::record::Record;
+use super::streams::{self, Waits};
 use crate::telemetry::Flag;
 use crate::upstream::{Connection, Lease};
 
@@ -203,16 +204,17 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().0 {
+        let polled = match &mut self.get_mut().0 {
             Kind::Own(full, record) => {
-                let frame = ready!(Pin::new(full).poll_frame(cx));
                 if let Some(record) = record.take() {
                     record.finish(Instant::now());
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
+                Pin::new(full).poll_frame(cx).map_err(|never| match never {})
             }
             Kind::Upstream(body) => body.poll(cx),
-        }
+        };
+        streams::note(if polled.is_ready() { Waits::Client } else { Waits::Endpoint });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

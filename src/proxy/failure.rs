@@ -37,6 +37,9 @@ pub enum Failure {
     /// The destination has as much to do as its limits allow.
     #[error("too many requests or connections at once")]
     Overloaded(#[from] Overloaded),
+    /// The whole process has as many requests under way as it may.
+    #[error("too many requests at once")]
+    Full,
     /// No connection to the endpoint.
     #[error("cannot connect to the endpoint")]
     Connect(ConnectError),
@@ -92,9 +95,12 @@ impl Failure {
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
-            Self::NoHealthyUpstream(_) | Self::Overloaded(_) | Self::Connect(_) | Self::Closed | Self::Reset => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoHealthyUpstream(_)
+            | Self::Overloaded(_)
+            | Self::Full
+            | Self::Connect(_)
+            | Self::Closed
+            | Self::Reset => StatusCode::SERVICE_UNAVAILABLE,
             Self::Protocol => StatusCode::BAD_GATEWAY,
             Self::Timeout | Self::Stalled => StatusCode::GATEWAY_TIMEOUT,
             Self::BodyTimeout => StatusCode::REQUEST_TIMEOUT,
@@ -112,7 +118,7 @@ impl Failure {
             Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
             Self::NoHealthyUpstream(_) => Flag::UH,
-            Self::Overloaded(_) => Flag::UO,
+            Self::Overloaded(_) | Self::Full | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -136,7 +142,7 @@ impl Failure {
             Self::NoHealthyUpstream(_) => "destination_unavailable",
             Self::Connect(ConnectError::Timeout(_)) => "connection_timeout",
             Self::Connect(ConnectError::Unresolved) => "dns_error",
-            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
+            Self::Overloaded(_) | Self::Full | Self::Connect(ConnectError::Exhausted(_)) => "connection_limit_reached",
             Self::Connect(ConnectError::Tls(_)) => "tls_protocol_error",
             Self::Connect(_) => "connection_refused",
             Self::Closed | Self::Reset => "connection_terminated",
@@ -153,6 +159,11 @@ impl Failure {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => 14,
             _ => 13,
         }
+    }
+
+    /// Whether a limit of ours kept the request from its destination: it says nothing about that one, and is over soon.
+    pub fn is_overload(&self) -> bool {
+        self.flag() == Flag::UO
     }
 
     /// Whether the connection to the client can serve nothing after this.

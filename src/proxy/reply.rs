@@ -39,7 +39,7 @@ pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &He
     };
     explain(&mut response, failure.flag(), failure.proxy_status());
     let headers = response.headers_mut();
-    if let Failure::Overloaded(_) = failure {
+    if failure.is_overload() {
         headers.insert(&OVERLOADED, HeaderValue::from_static("true"));
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -80,7 +80,7 @@ pub(super) fn is_grpc(request: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{NoHealthyUpstream, Overloaded};
+    use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded};
 
     #[test]
     fn a_failure_names_its_flag_and_destination() {
@@ -99,6 +99,18 @@ mod tests {
         assert_eq!((reply.status().as_u16(), reply.headers()["grpc-status"].as_bytes()), (200, &b"4"[..]));
         request.insert("content-type", HeaderValue::from_static("application/grpcish"));
         assert_eq!(failure(&Failure::Timeout, None, &request).status(), 504);
+    }
+
+    #[test]
+    fn a_limit_of_ours_is_an_overload_whichever_it_is() {
+        let exhausted = Failure::from(ConnectError::Exhausted(std::io::Error::from_raw_os_error(24)));
+        for failed in [Failure::Full, exhausted] {
+            let reply = failure(&failed, None, &HeaderMap::new());
+            assert_eq!((reply.status().as_u16(), reply.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+            assert_eq!(reply.headers()["proxy-status"], "serin; error=connection_limit_reached; details=\"UO\"");
+        }
+        let refused = ConnectError::Io(std::io::ErrorKind::ConnectionRefused.into());
+        assert!(!failure(&refused.into(), None, &HeaderMap::new()).headers().contains_key("retry-after"));
     }
 
     #[test]

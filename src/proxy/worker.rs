@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinHandle, yield_now};
 use tokio::time::{Instant, interval};
 
+use super::admission::Admission;
 use super::draw::Draws;
 use super::limits::Limits;
 use super::listener::{self, Opened, Room};
@@ -23,7 +24,7 @@ use super::watch::Watch;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
 use crate::telemetry::access_log::{AccessLog, Line};
-use crate::telemetry::{Finished, Flag, RouteMetrics, Worker as Shard};
+use crate::telemetry::{Closing, ConnectionMetrics, Finished, Flag, RouteMetrics, Shortage, Worker as Shard};
 use crate::upstream::{ConnectError, Endpoint};
 
 /// Clusters that are looked at before requests have their turn again: all of ten thousand services take milliseconds.
@@ -41,8 +42,12 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Randomness.
     pub draws: Arc<Draws>,
+    /// The places for requests under way.
+    pub admission: Arc<Admission>,
     /// Counters of requests that reach no destination.
     pub unrouted: Arc<RouteMetrics>,
+    /// Counters of connections.
+    pub connections: Arc<ConnectionMetrics>,
     /// Where finished requests are logged, if they are.
     pub log: Option<AccessLog>,
     /// The end.
@@ -168,6 +173,7 @@ impl Worker {
     async fn tick(&self, room: &Room) {
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
+        self.shared.admission.relax();
         if room.is_wanted() {
             // Perhaps by a worker whose own connections are all busy.
             self.watch.close_oldest_idle();
@@ -201,6 +207,11 @@ impl Worker {
     /// Its copies of requests.
     pub(super) fn copies(&self) -> &Copies {
         &self.copies
+    }
+
+    /// The places for requests under way.
+    pub(super) fn admission(&self) -> &Admission {
+        &self.shared.admission
     }
 
     /// Counters of requests that reach no destination.
@@ -251,6 +262,11 @@ impl Worker {
         self.count_refused(408, Flag::SI);
     }
 
+    /// A connection was closed from our side.
+    pub(super) fn count_closed(&self, why: Closing) {
+        self.shared.connections.closed(why);
+    }
+
     fn count_refused(&self, status: u16, flag: Flag) {
         let unknown = Method::from_bytes(b"_OTHER").unwrap_or_default();
         let finished = Finished {
@@ -270,6 +286,9 @@ impl Worker {
 
     /// Says that an endpoint cannot be reached, at most once a second for each.
     pub fn report_unreachable(&self, destination: &Destination, endpoint: &Endpoint, error: &ConnectError) {
+        if let ConnectError::Exhausted(error) = error {
+            self.shared.connections.connect_failed(Shortage::of(error.raw_os_error()));
+        }
         let name = destination.cluster.name();
         if self.may_log(&format!("{name} {}", endpoint.name())) {
             tracing::warn!(
@@ -282,6 +301,7 @@ impl Worker {
 
     /// Says that connections cannot be accepted, at most once a second.
     pub fn report_accept_error(&self, error: &io::Error) {
+        self.shared.connections.accept_failed(Shortage::of(error.raw_os_error()));
         if self.may_log("accept") {
             tracing::error!("cannot accept a connection: {error}; trying again");
         }

@@ -11,6 +11,7 @@ use prometheus::process_collector::ProcessCollector;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::connections::ConnectionMetrics;
 use super::destination::{DestinationMetrics, EndpointMetrics};
 use super::exposition::{self, sets};
 use super::histogram::ClassicSum;
@@ -39,6 +40,7 @@ struct Inner {
     unrouted: Arc<RouteMetrics>,
     process: ProcessCollector,
     access_log_dropped: Arc<AtomicU64>,
+    connections: Arc<ConnectionMetrics>,
     registry: Mutex<Registry>,
 }
 
@@ -90,6 +92,7 @@ impl Metrics {
             unrouted,
             process: ProcessCollector::for_self(),
             access_log_dropped: Arc::default(),
+            connections: Arc::default(),
             registry: Mutex::new(registry),
         }))
     }
@@ -171,6 +174,12 @@ impl Metrics {
         &self.0.access_log_dropped
     }
 
+    /// The counters of connections.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<ConnectionMetrics> {
+        &self.0.connections
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -195,7 +204,7 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        let others = (&self.0.reloads, &self.0.rollouts, lost);
+        let others = (&self.0.reloads, &self.0.rollouts, &*self.0.connections, lost);
         exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 

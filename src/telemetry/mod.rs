@@ -9,6 +9,7 @@
 //! status codes and from closed enums, never from a request.
 
 pub mod access_log;
+mod connections;
 mod destination;
 mod exposition;
 mod flag;
@@ -29,6 +30,7 @@ mod tests;
 mod trial;
 mod wire;
 
+pub use connections::{Closing, ConnectionMetrics, Shortage};
 pub use destination::{DestinationMetrics, EndpointMetrics};
 pub use flag::{Flag, Flags};
 pub use histogram::Distribution;

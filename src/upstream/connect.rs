@@ -58,8 +58,8 @@ pub enum ConnectError {
     /// The endpoint's name has no address (yet).
     #[error("the name has no address")]
     Unresolved,
-    /// This process has no descriptor or port left for it: not the endpoint's fault.
-    #[error("out of descriptors or ports: {0}")]
+    /// This process has no descriptor, port or memory left for it: not the endpoint's fault.
+    #[error("out of descriptors, ports or memory: {0}")]
     Exhausted(io::Error),
     /// The cluster has all the connections, or all the requests that wait for one, that it may have.
     #[error("the limit of connections or of waiting requests is reached")]
@@ -227,9 +227,9 @@ async fn connect_tcp(addresses: &[SocketAddr], keepalive: Keepalive) -> Result<T
 }
 
 fn classify(error: io::Error) -> ConnectError {
-    // EMFILE 24, ENFILE 23, EADDRNOTAVAIL 99 (no source port left).
+    // ENOMEM 12, ENFILE 23, EMFILE 24, EADDRNOTAVAIL 99 (no source port left), ENOBUFS 105.
     match error.raw_os_error() {
-        Some(23 | 24 | 99) => ConnectError::Exhausted(error),
+        Some(12 | 23 | 24 | 99 | 105) => ConnectError::Exhausted(error),
         _ => ConnectError::Io(error),
     }
 }

@@ -13,6 +13,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use self::sets::label;
+use super::connections::ConnectionMetrics;
 use super::destination::{Connection, DestinationMetrics};
 use super::histogram::ClassicSum;
 use super::identity::State;
@@ -29,7 +30,7 @@ type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    (reloads, rollouts, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, u64),
+    (reloads, rollouts, connections, log_lines_lost): (&ReloadMetrics, &RolloutMetrics, &ConnectionMetrics, u64),
     process: &ProcessCollector,
     scale: &Scale,
 ) -> String {
@@ -38,6 +39,7 @@ pub(super) fn render(
     families.extend(of_versions(registry, scale));
     families.extend(of_configuration(registry));
     families.extend(of_reloads(reloads, scale));
+    families.extend(of_connections(connections));
     let (of_rollouts, turned_away) = rollouts.read(|rollouts| (rollouts::families(rollouts), rollouts.dropped));
     families.extend(of_rollouts);
     families.push(family(names::BUILD, vec![labelled(gauge(1.0), vec![label("version", env!("CARGO_PKG_VERSION"))])]));
@@ -160,6 +162,15 @@ fn of_configuration(registry: &Registry) -> [MetricFamily; 2] {
     });
     weights.truncate(LABEL_SETS);
     [family(names::WEIGHT, weights), family(names::HEALTHY, endpoints.take(LABEL_SETS).collect())]
+}
+
+fn of_connections(connections: &ConnectionMetrics) -> [MetricFamily; 3] {
+    let one = |own: &str, (value, count)| labelled(counter(count), vec![label(own, value)]);
+    [
+        family(names::CLIENTS_CLOSED, connections.closings().map(|each| one("reason", each)).collect()),
+        family(names::ACCEPT_ERRORS, connections.accept_errors().map(|each| one("errno", each)).collect()),
+        family(names::CONNECT_ERRORS, connections.connect_errors().map(|each| one("errno", each)).collect()),
+    ]
 }
 
 fn of_reloads(reloads: &ReloadMetrics, scale: &Scale) -> Vec<MetricFamily> {
