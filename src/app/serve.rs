@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::admin_state;
+use super::descriptors::warn_if_few;
 use super::inherited::{ADMIN, Inherited};
 use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
@@ -84,6 +85,7 @@ pub enum Farewell {
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, workers, .. } = &options;
+    warn_if_few(options.limits.max_connections);
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver = start_resolver(&registry)?;

@@ -198,7 +198,7 @@ fn types_are_right() {
         assert_eq!(kind, expected, "{name}");
     }
     assert_eq!(types.keys().filter(|name| name.starts_with("http_")).count(), 8);
-    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 15);
+    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 18);
 }
 
 #[test]

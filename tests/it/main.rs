@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access_log;
+mod admission;
 mod architecture;
 mod bad_canaries;
 mod canary;
@@ -13,6 +14,7 @@ mod config_robust;
 mod connections;
 mod cors;
 mod demo;
+mod descriptors;
 mod drain;
 mod examples;
 mod faults;
@@ -20,6 +22,7 @@ mod gates;
 mod hashing;
 mod header_values;
 mod http2;
+mod http2_abuse;
 mod istio_tasks;
 mod kills;
 mod limits;
