@@ -31,7 +31,7 @@ use crate::telemetry::Closing;
 /// The most that hyper buffers for one connection and direction, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// Request fields, as many as hyper takes by default on HTTP/1.
-const MAX_FIELDS: usize = 100;
+pub(super) const MAX_FIELDS: usize = 100;
 /// HTTP/2 streams at once on one connection (nginx's 128, HAProxy's 100).
 const MAX_STREAMS: u32 = 100;
 /// HTTP/2 flow control: a stalled stream must leave room for its neighbours.
@@ -180,7 +180,8 @@ async fn serve_http2<S: Stream>(client: Arc<Client>, mut io: ClientIo<S>) {
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER)
-        .max_header_list_size(u32::try_from(worker.limits().max_header_size).unwrap_or(u32::MAX))
+        // h2 takes what is smaller than its limit.
+        .max_header_list_size(u32::try_from(worker.limits().max_header_size).unwrap_or(u32::MAX).saturating_add(1))
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)

@@ -19,6 +19,9 @@ pub enum Failure {
     /// The request target is longer than we take.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// More fields than we take.
+    #[error("the request has too many fields")]
+    TooManyFields,
     /// A transfer coding other than chunked.
     #[error("the transfer coding of the request is not known")]
     UnknownCoding,
@@ -92,6 +95,7 @@ impl Failure {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
@@ -112,6 +116,7 @@ impl Failure {
         match self {
             Self::BadRequest(_)
             | Self::TargetTooLong
+            | Self::TooManyFields
             | Self::UnknownCoding
             | Self::MethodRefused
             | Self::BodyBroken => Flag::DPE,
@@ -133,6 +138,7 @@ impl Failure {
         match self {
             Self::BadRequest(_)
             | Self::TargetTooLong
+            | Self::TooManyFields
             | Self::UnknownCoding
             | Self::BodyBroken
             | Self::ClientGone

@@ -149,3 +149,30 @@ impl Refusing {
         Self { port, _socket: socket }
     }
 }
+
+/// A port on which connections are neither taken nor refused.
+#[derive(Debug)]
+pub(crate) struct BlackHole {
+    /// The port.
+    pub(crate) port: u16,
+    _sockets: Vec<Socket>,
+}
+
+impl BlackHole {
+    /// Listens, and fills its own queue.
+    pub(crate) fn new() -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut sockets = vec![socket];
+        for _ in 0..4 {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            // Under way, or waiting for room that never comes.
+            let _ = filler.connect(&address);
+            sockets.push(filler);
+        }
+        Self { port: address.as_socket().unwrap().port(), _sockets: sockets }
+    }
+}
