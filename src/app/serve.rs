@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::admin_state;
-use super::descriptors::warn_if_few;
 use super::inherited::{ADMIN, Inherited};
 use super::install::Installer;
 use super::listeners::{ListenerSet, taken};
@@ -85,7 +84,6 @@ pub enum Farewell {
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, workers, .. } = &options;
-    warn_if_few(options.limits.max_connections);
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver = start_resolver(&registry)?;
@@ -112,16 +110,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     resolver.settle(FIRST_LOOKUP);
 
     let (log, log_thread) = open_log(&options, &metrics)?.unzip();
-    let shared = Shared {
-        snapshots,
-        limits: Arc::new(options.limits.clone()),
-        draws: Arc::new(Draws::new(options.seed)),
-        admission: Arc::new(Admission::new(options.limits.max_requests, *workers)),
-        unrouted: Arc::clone(metrics.unrouted()),
-        connections: Arc::clone(metrics.connections()),
-        log,
-        shutdown: shutdown.listen(),
-    };
+    let shared = shared(&options, &metrics, snapshots, (log, &shutdown));
     let snapshots = Arc::clone(&shared.snapshots);
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
@@ -145,6 +134,24 @@ pub fn start(options: Options) -> Result<Running, String> {
         watch,
         open: listeners,
     })
+}
+
+fn shared(
+    options: &Options,
+    metrics: &Metrics,
+    snapshots: Arc<Snapshots>,
+    (log, shutdown): (Option<AccessLog>, &Shutdown),
+) -> Shared {
+    Shared {
+        snapshots,
+        limits: Arc::new(options.limits.clone()),
+        draws: Arc::new(Draws::new(options.seed)),
+        admission: Arc::new(Admission::new(options.limits.max_requests, options.workers)),
+        unrouted: Arc::clone(metrics.unrouted()),
+        connections: Arc::clone(metrics.connections()),
+        log,
+        shutdown: shutdown.listen(),
+    }
 }
 
 /// The listeners of the command line and the admin port: opened, or taken over.

@@ -121,7 +121,7 @@ struct ClientLimits {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     stream_idle_timeout: Duration,
 
-    /// Without the client taking a byte of an answer
+    /// Without the client taking a byte of an answer (on HTTP/2, a piece: 64 KiB at most)
     #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
     write_timeout: Duration,
 

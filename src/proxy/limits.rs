@@ -13,7 +13,7 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Without a byte in either direction while a request is under way.
     pub stream_idle_timeout: Duration,
-    /// Without the client taking a byte of an answer that waits for it.
+    /// Without the client taking a byte of an answer that waits for it; of a stream of HTTP/2, a piece (64 KiB at most).
     pub write_timeout: Duration,
     /// Connections at once, over all workers.
     pub max_connections: usize,

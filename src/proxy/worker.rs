@@ -30,8 +30,10 @@ use crate::upstream::{ConnectError, Endpoint};
 /// Clusters that are looked at before requests have their turn again: all of ten thousand services take milliseconds.
 const CLUSTERS_AT_ONCE: usize = 128;
 
-/// The same trouble is logged at most this often by one worker.
+/// The same trouble with an endpoint is logged at most this often by one worker …
 const LOG_PERIOD: Duration = Duration::from_secs(1);
+/// … and that with accepting, which lasts, this often.
+const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// What all workers of a process share.
 #[derive(Clone, Debug)]
@@ -64,6 +66,7 @@ pub struct Worker {
     copies: Copies,
     draining: AtomicBool,
     drained: Notify,
+    /// What was logged, and until when it is not logged again.
     logged: Mutex<HashMap<String, Instant>>,
 }
 
@@ -290,7 +293,7 @@ impl Worker {
             self.shared.connections.connect_failed(Shortage::of(error.raw_os_error()));
         }
         let name = destination.cluster.name();
-        if self.may_log(&format!("{name} {}", endpoint.name())) {
+        if self.may_log(&format!("{name} {}", endpoint.name()), LOG_PERIOD) {
             tracing::warn!(
                 "cannot reach {name} at {}: {error} (declared at {})",
                 endpoint.name(),
@@ -299,22 +302,22 @@ impl Worker {
         }
     }
 
-    /// Says that connections cannot be accepted, at most once a second.
+    /// Says that connections cannot be accepted, now and then.
     pub fn report_accept_error(&self, error: &io::Error) {
         self.shared.connections.accept_failed(Shortage::of(error.raw_os_error()));
-        if self.may_log("accept") {
+        if self.may_log("accept", ACCEPT_LOG_PERIOD) {
             tracing::error!("cannot accept a connection: {error}; trying again");
         }
     }
 
-    fn may_log(&self, what: &str) -> bool {
+    fn may_log(&self, what: &str, period: Duration) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        logged.retain(|_, last| now.duration_since(*last) < LOG_PERIOD);
+        logged.retain(|_, until| now < *until);
         if logged.contains_key(what) {
             return false;
         }
-        logged.insert(what.to_owned(), now);
+        logged.insert(what.to_owned(), now + period);
         true
     }
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::support::config::Config;
 use super::support::eventually;
@@ -23,6 +24,7 @@ fn upstream() -> Upstream {
         "/hang" => loop {
             thread::park();
         },
+        "/large" => [b"HTTP/1.1 200 OK\r\ncontent-length: 8388608\r\n\r\n".as_slice(), &[b'x'; 8 << 20]].concat(),
         _ => answer("v1"),
     })
 }
@@ -216,13 +218,39 @@ fn a_client_that_opens_no_window_loses_its_stream_and_then_its_connection() {
     beside_a_clean_client(&["--write-timeout", "1s", "--keepalive-timeout", "2s"], |proxy| {
         // SETTINGS_INITIAL_WINDOW_SIZE
         let mut client = Frames::connect(proxy.listen, &[(4, 0)]);
-        client.send(head(1, "GET", "/", END_STREAM)).unwrap();
-        let answer = client.next_of(1);
-        assert_eq!(answer.kind, HEADERS, "the head needs no window");
-        let reset = client.next_of(1);
-        assert_eq!((reset.kind, reset.payload), (RST_STREAM, 8u32.to_be_bytes().to_vec()), "CANCEL");
+        for (number, path) in [(1, "/"), (3, "/large")] {
+            client.send(head(number, "GET", path, END_STREAM)).unwrap();
+            let answer = client.next_of(number);
+            assert_eq!(answer.kind, HEADERS, "the head needs no window");
+            let reset = client.next_of(number);
+            assert_eq!((reset.kind, reset.payload), (RST_STREAM, 8u32.to_be_bytes().to_vec()), "CANCEL");
+        }
+        // Of the first one all was handed over.
+        eventually("the other one is recorded", || proxy.metric("http_response_flags_total", &[("flag", "DC")]) == 1.0);
         assert!(client.rest(), "without a stream, it is told to go");
         counted(proxy, "idle");
+    });
+}
+
+#[test]
+fn a_client_that_takes_piece_by_piece_keeps_its_stream() {
+    beside_a_clean_client(&["--write-timeout", "3s"], |proxy| {
+        let mut client = Frames::connect(proxy.listen, &[(4, 0)]);
+        client.send(head(1, "GET", "/large", END_STREAM)).unwrap();
+        assert_eq!(client.next_of(1).kind, HEADERS);
+        let mut taken = 0;
+        // Longer than it may take nothing.
+        for _ in 0..9 {
+            thread::sleep(Duration::from_millis(500));
+            let window = (256u32 * 1024).to_be_bytes();
+            client.send([frame(WINDOW_UPDATE, 0, 0, &window), frame(WINDOW_UPDATE, 0, 1, &window)].concat()).unwrap();
+            let until = taken + 256 * 1024;
+            while taken < until {
+                let piece = client.next_of(1);
+                assert_eq!(piece.kind, DATA, "after {taken} bytes");
+                taken += piece.payload.len();
+            }
+        }
     });
 }
 
@@ -239,7 +267,7 @@ fn a_connection_without_streams_is_told_to_go_though_it_pings() {
             if answer.kind == GOAWAY {
                 break answer;
             }
-            thread::sleep(std::time::Duration::from_millis(50));
+            thread::sleep(Duration::from_millis(50));
         };
         assert_eq!(said.payload[4..8], 0u32.to_be_bytes(), "NO_ERROR");
         client.rest();
