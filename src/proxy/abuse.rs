@@ -23,6 +23,8 @@ const PREFACE: usize = 24;
 const FORGIVEN: u64 = 1 << 20;
 /// … and beyond it as long as no more than this many come for each byte that carries something (nginx's, too).
 const RATIO: u64 = 8;
+/// After so many of them, others have their turn: a connection's task may read a megabyte otherwise before it is interrupted.
+const TURN: u64 = 32 * 1024;
 
 /// The streams of one connection that their client reset before they were answered. Written by the connection's thread.
 #[derive(Debug, Default)]
@@ -73,12 +75,14 @@ pub(super) struct Meter {
     received: u64,
     sent: u64,
     payload: u64,
+    /// As many bytes that carried nothing had come at its last turn.
+    rested: u64,
 }
 
 impl Meter {
     /// For a connection of which nothing was read yet.
     pub(super) fn new() -> Self {
-        Self { skip: PREFACE, header: [0; HEADER], known: 0, received: 0, sent: 0, payload: 0 }
+        Self { skip: PREFACE, header: [0; HEADER], known: 0, received: 0, sent: 0, payload: 0, rested: 0 }
     }
 
     /// These bytes were received.
@@ -104,6 +108,16 @@ impl Meter {
     /// So many bytes were sent.
     pub(super) fn wrote(&mut self, length: usize) {
         self.sent += length as u64;
+    }
+
+    /// Whether it is the turn of other connections. If so, another one of its own begins.
+    pub(super) fn turn_is_over(&mut self) -> bool {
+        let empty = self.received.saturating_sub(self.payload);
+        let over = empty.saturating_sub(self.rested) >= TURN;
+        if over {
+            self.rested = empty;
+        }
+        over
     }
 
     /// Whether too many bytes came for what they carried.

@@ -111,12 +111,16 @@ impl<S: Stream> ClientIo<S> {
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
-        if let Some(meter) = &self.meter
-            && meter.is_flood()
-        {
-            // Its task is woken and ends it; to read on would only keep it busy.
-            self.state.flooded();
-            return Poll::Pending;
+        if let Some(meter) = &mut self.meter {
+            if meter.is_flood() {
+                // Its task is woken and ends it; to read on would only keep it busy.
+                self.state.flooded();
+                return Poll::Pending;
+            }
+            if meter.turn_is_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
         }
         if !self.ahead.is_empty() {
             let length = self.ahead.len().min(buf.remaining());
@@ -206,6 +210,40 @@ mod tests {
             let (protocol, read) = detected(&[&whole[..cut], &whole[cut..]]).await;
             assert_eq!((protocol, read), (Some(Protocol::Http2), whole.clone()), "cut at {cut}");
         }
+    }
+
+    /// How much is read at once of so many frames.
+    async fn read_in_one_turn(frame: &[u8], count: usize) -> usize {
+        let all = [PREFACE, &frame.repeat(count)].concat();
+        let (mut client, server) = tokio::io::duplex(all.len());
+        client.write_all(&all).await.unwrap();
+        let mut io = ClientIo::new(server, Arc::new(ConnectionState::accepted()));
+        io.weigh_frames();
+        let (mut turns, mut read, mut most) = (0, 0, 0);
+        while read < all.len() {
+            let mut turn = 0;
+            std::future::poll_fn(|cx| {
+                let mut bytes = [0; 8 * 1024];
+                let mut buffer = ReadBuf::new(&mut bytes);
+                while read + turn < all.len() && Pin::new(&mut io).poll_read(cx, &mut buffer).is_ready() {
+                    turn += buffer.filled().len();
+                    buffer.clear();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            (turns, read, most) = (turns + 1, read + turn, most.max(turn));
+            assert!(turns <= all.len(), "it goes on");
+        }
+        most
+    }
+
+    #[tokio::test]
+    async fn frames_that_carry_nothing_are_read_in_turns_with_others() {
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert!(read_in_one_turn(&ping, 20_000).await <= 48 * 1024);
+        let data = [&[0, 4, 0, 0, 0, 0, 0, 0, 1][..], &[0; 1024]].concat();
+        assert!(read_in_one_turn(&data, 500).await > 256 * 1024);
     }
 
     #[tokio::test]
