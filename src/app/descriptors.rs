@@ -2,6 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+/// A limit below this is one that somebody forgot to raise.
+const FEW: u64 = 1024;
+
 /// How many client connections the descriptor limit allows, after raising it as far as the system lets us: each may need one
 /// connection upstream, and some descriptors are kept for files, watches and the admin port.
 pub fn connections_allowed() -> usize {
@@ -10,6 +13,18 @@ pub fn connections_allowed() -> usize {
     // The soft limit stays where it is if this fails.
     let _ = setrlimit(Resource::Nofile, wanted);
     allowed(getrlimit(Resource::Nofile).current)
+}
+
+/// Says so if the descriptor limit is the bottleneck: it is low, or too low for the connections that are asked for.
+pub(super) fn warn_if_few(connections: usize) {
+    let Some(limit) = getrlimit(Resource::Nofile).current else { return };
+    let allows = allowed(Some(limit));
+    if limit < FEW || connections > allows {
+        tracing::warn!(
+            "{connections} connections may be open at once, and the limit of {limit} descriptors is enough for {allows}: \
+             raise it (ulimit -n, LimitNOFILE=)"
+        );
+    }
 }
 
 fn allowed(descriptors: Option<u64>) -> usize {

@@ -9,6 +9,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
 
 use super::Options;
+use super::descriptors::warn_if_few;
 use super::listeners::shown;
 use super::serve::{Farewell, Running, start};
 use super::service;
@@ -46,6 +47,7 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         let mut signals = Signals::install().map_err(|error| format!("error: cannot handle signals: {error}"))?;
         let drain_timeout = options.drain_timeout;
         let program = Program::current().map_err(|error| format!("error: cannot tell what is running: {error}"))?;
+        warn_if_few(options.limits.max_connections);
         let running = start(options)?;
         watchdog::start(running.pulses()).map_err(|error| format!("error: cannot start a thread: {error}"))?;
         // Whoever read this may have gone away.

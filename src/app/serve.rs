@@ -22,7 +22,7 @@ use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::rollout::Releases;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger, give_way};
-use crate::proxy::{Bound, Draws, Opened, Pulse, Room, Shared, Worker, WorkerHandle};
+use crate::proxy::{Admission, Bound, Draws, Opened, Pulse, Room, Shared, Worker, WorkerHandle};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::telemetry::access_log::{AccessLog, AccessLogThread};
@@ -113,15 +113,7 @@ pub fn start(options: Options) -> Result<Running, String> {
     resolver.settle(FIRST_LOOKUP);
 
     let (log, log_thread) = open_log(&options, &metrics)?.unzip();
-    let shared = Shared {
-        snapshots: Arc::clone(&snapshots),
-        limits: Arc::new(options.limits.clone()),
-        draws: Arc::new(Draws::new(options.seed)),
-        unrouted: Arc::clone(metrics.unrouted()),
-        log,
-        stalls: Arc::clone(metrics.worker_stalls()),
-        shutdown: shutdown.listen(),
-    };
+    let shared = shared(&options, &metrics, Arc::clone(&snapshots), (log, &shutdown));
     let shown = (metrics.clone(), Arc::clone(&snapshots));
     let state = admin_state(&publisher, shown, &shutdown, dump, releases.desk());
     let admin_port = AdminPort::start(admin_socket, AdminState { hosts: options.admin_hosts.clone(), token, ..state })?;
@@ -143,6 +135,25 @@ pub fn start(options: Options) -> Result<Running, String> {
         watch,
         open: listeners,
     })
+}
+
+fn shared(
+    options: &Options,
+    metrics: &Metrics,
+    snapshots: Arc<Snapshots>,
+    (log, shutdown): (Option<AccessLog>, &Shutdown),
+) -> Shared {
+    Shared {
+        snapshots,
+        limits: Arc::new(options.limits.clone()),
+        draws: Arc::new(Draws::new(options.seed)),
+        admission: Arc::new(Admission::new(options.limits.max_requests, options.workers)),
+        unrouted: Arc::clone(metrics.unrouted()),
+        connections: Arc::clone(metrics.connections()),
+        log,
+        stalls: Arc::clone(metrics.worker_stalls()),
+        shutdown: shutdown.listen(),
+    }
 }
 
 /// The listeners of the command line and the admin port: opened, or taken over.

@@ -125,9 +125,17 @@ struct ClientLimits {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     stream_idle_timeout: Duration,
 
+    /// Without the client taking a byte of an answer (on HTTP/2, a piece: 64 KiB at most)
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = parse_duration)]
+    write_timeout: Duration,
+
     /// Connections at once [default: what the descriptor limit allows]
     #[arg(long, value_name = "N")]
     max_connections: Option<usize>,
+
+    /// Requests under way at once; 503 for more [default: as many as connections]
+    #[arg(long, value_name = "N")]
+    max_requests: Option<usize>,
 
     /// Of a request's head
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
@@ -160,7 +168,7 @@ impl Run {
                 None => Inputs::Text(text),
             }
         };
-        let defaults = Limits::default();
+        let max_connections = self.client.max_connections.unwrap_or_else(app::connections_allowed);
         Ok(Options {
             inputs,
             settings: Settings {
@@ -182,9 +190,10 @@ impl Run {
                 body_timeout: self.client.body_timeout,
                 keepalive_timeout: self.client.keepalive_timeout,
                 stream_idle_timeout: self.client.stream_idle_timeout,
-                max_connections: self.client.max_connections.unwrap_or_else(app::connections_allowed),
+                write_timeout: self.client.write_timeout,
+                max_connections,
+                max_requests: self.client.max_requests.unwrap_or(max_connections),
                 max_header_size: self.client.max_header_size,
-                ..defaults
             },
             drain_timeout: self.drain_timeout,
             wait_for_config: self.wait_for_config,

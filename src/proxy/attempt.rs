@@ -189,6 +189,7 @@ impl<'r> Attempts<'r> {
                 Ok(lease) => &*self.lease.insert(lease),
                 Err(none) => {
                     self.count(AttemptResult::Failed(Failure::from(none).flag()), None);
+                    self.record.settle();
                     return Err(none.into());
                 }
             };

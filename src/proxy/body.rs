@@ -15,6 +15,7 @@ use super::failure::Failure;
 use super::isolation::isolated;
 use super::pulse::Activity;
 use super::record::Record;
+use super::streams::{self, Waits};
 use crate::failpoint;
 use crate::telemetry::Flag;
 use crate::upstream::{Connection, Lease};
@@ -251,19 +252,20 @@ impl Body for ResponseBody {
     type Error = BodyError;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        match &mut self.get_mut().0 {
+        let polled = match &mut self.get_mut().0 {
             Kind::Own(full, record) => {
-                let frame = ready!(Pin::new(full).poll_frame(cx));
                 if let Some(record) = record.take() {
                     record.finish(Instant::now());
                 }
-                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
+                Pin::new(full).poll_frame(cx).map_err(|never| match never {})
             }
             Kind::Upstream(body) => isolated(|| body.poll(cx)).unwrap_or_else(|| {
                 body.give_up(Flag::IE);
                 Poll::Ready(Some(Err(BodyError::Internal)))
             }),
-        }
+        };
+        streams::note(if polled.is_ready() { Waits::Client } else { Waits::Endpoint });
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

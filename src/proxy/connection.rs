@@ -2,31 +2,36 @@
 //! outright: hyper's defaults are made for servers that trust their clients.
 
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
 
+use super::abuse;
 use super::handler::Client;
 use super::io::{ClientIo, Protocol, Stream};
 use super::isolation;
 use super::listener::Bound;
+use super::streams::Streams;
 use super::tls::TlsServers;
-use super::watch::{ConnectionState, Expired};
+use super::watch::{ConnectionState, Expired, LAST_CHANCE};
 use super::worker::Worker;
+use crate::telemetry::Closing;
 
 /// The most that hyper buffers for one connection and direction, in bytes.
 const BUFFER: usize = 64 * 1024;
 /// Request fields, as many as hyper takes by default on HTTP/1.
-const MAX_FIELDS: usize = 100;
+pub(super) const MAX_FIELDS: usize = 100;
 /// HTTP/2 streams at once on one connection (nginx's 128, HAProxy's 100).
 const MAX_STREAMS: u32 = 100;
 /// HTTP/2 flow control: a stalled stream must leave room for its neighbours.
@@ -81,7 +86,7 @@ pub(super) async fn serve_tls(arrival: Arrival, stream: TcpStream, servers: Arc<
     match handshake {
         Ok(Ok((stream, protocol))) => serve_stream(arrival, stream, protocol).await,
         Ok(Err(error)) => tracing::debug!(peer = %arrival.peer, %error, "no TLS handshake"),
-        Err(_) => {}
+        Err(why) => arrival.worker.count_closed(why.closing()),
     }
 }
 
@@ -92,8 +97,13 @@ async fn serve_stream<S: Stream>(arrival: Arrival, stream: S, protocol: Option<P
         None => match until_expired(&arrival.state, io.detect()).await {
             Ok(Ok(Some(protocol))) => protocol,
             Ok(Ok(None) | Err(_)) => return,
-            Err(Expired::Head) if io.has_read() => return refuse_head(&arrival.worker, io).await,
-            Err(_) => return,
+            Err(why) => {
+                arrival.worker.count_closed(why.closing());
+                if why == Expired::Head && io.has_read() {
+                    refuse_head(&arrival.worker, io).await;
+                }
+                return;
+            }
         },
     };
     match protocol {
@@ -132,8 +142,14 @@ async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
         None => Pin::new(&mut server).poll(cx).map(Ok),
     })
     .await;
+    if let Err(why) = ended {
+        worker.count_closed(why.closing());
+    }
     match ended {
-        Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => worker.count_malformed(&error),
+        Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => {
+            worker.count_closed(Closing::ProtocolError);
+            worker.count_malformed(&error);
+        }
         Ok(Err(error)) if error.is_user() && state.is_http10() => {
             if let Some(parts) = server.into_parts() {
                 parts.io.into_inner().reset();
@@ -148,35 +164,76 @@ async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
     }
 }
 
-async fn serve_http2<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
+async fn serve_http2<S: Stream>(client: Arc<Client>, mut io: ClientIo<S>) {
     let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
     state.speaks_http2();
+    io.weigh_frames();
     let service = service_fn(move |request| isolation::answer(Arc::clone(&client), request));
-    let mut server = http2::Builder::new(TokioExecutor::new())
+    let mut server = http2::Builder::new(Streams { write_timeout: worker.limits().write_timeout })
         .timer(TokioTimer::new())
         .max_concurrent_streams(MAX_STREAMS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(BUFFER)
-        .max_header_list_size(u32::try_from(worker.limits().max_header_size).unwrap_or(u32::MAX))
+        // h2 takes what is smaller than its limit.
+        .max_header_list_size(u32::try_from(worker.limits().max_header_size).unwrap_or(u32::MAX).saturating_add(1))
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
         .serve_connection(TokioIo::new(io), service);
-    let mut told = false;
-    // An error here is the client's: the connection is gone, and each of its requests was recorded by its own record.
-    let _ = poll_fn(|cx| {
+    let (mut told, mut parting) = (false, Parting::default());
+    let ended = poll_fn(|cx| {
         let expired = state.poll_expired(cx.waker());
         if !told && (worker.is_draining() || state.is_leaving() || expired.is_some()) {
             told = true;
             Pin::new(&mut server).graceful_shutdown();
         }
-        match expired {
-            Some(Expired::Stalled | Expired::WriteStalled) => Poll::Ready(Ok(())),
-            _ => Pin::new(&mut server).poll(cx),
+        if let Some(why @ (Expired::Stalled | Expired::WriteStalled)) = expired {
+            return Poll::Ready(Err(why));
+        }
+        match (Pin::new(&mut server).poll(cx), expired) {
+            (Poll::Ready(outcome), Some(Expired::Idle)) if outcome.is_ok() => Poll::Ready(Err(Expired::Idle)),
+            (Poll::Ready(outcome), _) => Poll::Ready(Ok(outcome)),
+            // What could be said was said by the poll: GOAWAY.
+            (Poll::Pending, Some(why @ (Expired::RapidReset | Expired::EmptyFlood))) => Poll::Ready(Err(why)),
+            (Poll::Pending, Some(Expired::Idle)) => parting.poll(cx, &state).map(|()| Err(Expired::Idle)),
+            (Poll::Pending, _) => Poll::Pending,
         }
     })
     .await;
+    match ended {
+        Err(why) => worker.count_closed(why.closing()),
+        // Each of its requests was recorded by its own record.
+        Ok(Err(error)) => abuse::of_library(&error).into_iter().for_each(|why| worker.count_closed(why)),
+        Ok(Ok(())) => {}
+    }
+}
+
+/// The end of a connection of HTTP/2 without streams. hyper waits for its client to answer, for ever if need be.
+#[derive(Default)]
+struct Parting {
+    timer: Option<Pin<Box<Sleep>>>,
+    activity: u64,
+    looks: u32,
+}
+
+impl Parting {
+    /// After this many looks, two seconds each, it ends even if bytes move: it may be pinging.
+    const LOOKS: u32 = 30;
+
+    /// Ready when there is no request, and nothing has moved since the last look.
+    fn poll(&mut self, cx: &mut Context<'_>, state: &ConnectionState) -> Poll<()> {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep(LAST_CHANCE)));
+        while timer.as_mut().poll(cx).is_ready() {
+            let quiet = mem::replace(&mut self.activity, state.activity()) == state.activity();
+            self.looks += 1;
+            if state.is_idle() && (quiet || self.looks >= Self::LOOKS) {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(Instant::now() + LAST_CHANCE);
+        }
+        Poll::Pending
+    }
 }
 
 /// The outcome, or why the connection has to end before it.

@@ -19,6 +19,9 @@ pub enum Failure {
     /// The request target is longer than we take.
     #[error("the request target is too long")]
     TargetTooLong,
+    /// More fields than we take.
+    #[error("the request has too many fields")]
+    TooManyFields,
     /// A transfer coding other than chunked.
     #[error("the transfer coding of the request is not known")]
     UnknownCoding,
@@ -43,6 +46,9 @@ pub enum Failure {
     /// The destination has as much to do as its limits allow.
     #[error("too many requests or connections at once")]
     Overloaded(#[from] Overloaded),
+    /// The whole process has as many requests under way as it may.
+    #[error("too many requests at once")]
+    Full,
     /// No connection to the endpoint.
     #[error("cannot connect to the endpoint")]
     Connect(ConnectError),
@@ -100,12 +106,14 @@ impl Failure {
         match self {
             Self::BadRequest(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
+            Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
             Self::NoHealthyUpstream(_)
             | Self::Unresolved(_)
             | Self::Overloaded(_)
+            | Self::Full
             | Self::Connect(_)
             | Self::Closed
             | Self::Reset => StatusCode::SERVICE_UNAVAILABLE,
@@ -121,6 +129,7 @@ impl Failure {
         match self {
             Self::BadRequest(_)
             | Self::TargetTooLong
+            | Self::TooManyFields
             | Self::UnknownCoding
             | Self::MethodRefused
             | Self::BodyBroken => Flag::DPE,
@@ -129,7 +138,7 @@ impl Failure {
             Self::Loop => Flag::NC,
             Self::NoHealthyUpstream(_) | Self::Unresolved(_) => Flag::UH,
             // Serin's own want of ports or descriptors is not the endpoint's failure.
-            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
+            Self::Overloaded(_) | Self::Full | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -145,6 +154,7 @@ impl Failure {
         match self {
             Self::BadRequest(_)
             | Self::TargetTooLong
+            | Self::TooManyFields
             | Self::UnknownCoding
             | Self::BodyBroken
             | Self::ClientGone
@@ -155,7 +165,9 @@ impl Failure {
             Self::NoHealthyUpstream(_) => ProxyError::DestinationUnavailable,
             Self::Connect(ConnectError::Timeout(_)) => ProxyError::ConnectionTimeout,
             Self::Unresolved(_) | Self::Connect(ConnectError::Unresolved) => ProxyError::DnsError,
-            Self::Overloaded(_) | Self::Connect(ConnectError::Exhausted(_)) => ProxyError::ConnectionLimitReached,
+            Self::Overloaded(_) | Self::Full | Self::Connect(ConnectError::Exhausted(_)) => {
+                ProxyError::ConnectionLimitReached
+            }
             Self::Connect(ConnectError::Tls(_)) => ProxyError::TlsProtocolError,
             Self::Connect(_) => ProxyError::ConnectionRefused,
             Self::Closed | Self::Reset => ProxyError::ConnectionTerminated,
@@ -173,6 +185,11 @@ impl Failure {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::BAD_GATEWAY => 14,
             _ => 13,
         }
+    }
+
+    /// Whether a limit of ours kept the request from its destination: it says nothing about that one, and is over soon.
+    pub fn is_overload(&self) -> bool {
+        self.flag() == Flag::UO
     }
 
     /// Whether the connection to the client can serve nothing after this.

@@ -21,6 +21,7 @@ use super::failure::Failure;
 use super::forward::Way;
 use super::pulse::Activity;
 use super::record::Record;
+use super::streams::{self, Waits};
 use super::upgrade::{Tunnel, Wish};
 use super::watch::ConnectionState;
 use super::worker::Worker;
@@ -65,8 +66,12 @@ impl Client {
         let http1 = parts.version != Version::HTTP_2;
         self.state.set_http10(parts.version == Version::HTTP_10);
         let head_only = parts.method == Method::HEAD;
-        let journey = self.route(parts, incoming, &mut record).await;
+        let journey = match record.admit() {
+            true => self.route(parts, incoming, &mut record).await,
+            false => turned_away(&parts, &incoming, &mut record),
+        };
         self.state.answering();
+        streams::note(Waits::Client);
         let mut response = match journey {
             Journey::Own(response) => finish_own(*response, record, head_only),
             Journey::Upstream(answer, deadline) => {
@@ -269,12 +274,23 @@ impl Client {
     fn tunnel(&self, answer: Answer, wish: Wish, mut record: Record) -> Response<ResponseBody> {
         let Answer { mut response, lease, .. } = answer;
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
+        record.give_place_back();
         let endpoint = hyper::upgrade::on(&mut response);
         let (mut parts, _) = response.into_parts();
         headers::remove_hop_by_hop(&mut parts.headers);
         wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
         Response::from_parts(parts, ResponseBody::own(Bytes::new()))
     }
+}
+
+/// The answer to a request for which there is no place.
+fn turned_away(parts: &Parts, incoming: &Incoming, record: &mut Record) -> Journey {
+    let mut journey = Journey::failed(&Failure::Full, None, &parts.headers, record);
+    if parts.version != Version::HTTP_2 && !incoming.is_end_stream() {
+        // Nobody will read that body.
+        journey.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    journey
 }
 
 /// What was drawn for a request.

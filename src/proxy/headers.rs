@@ -8,6 +8,7 @@ use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Version};
 
+use super::connection::MAX_FIELDS;
 use super::failure::Failure;
 
 static FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -95,6 +96,10 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     if !is_chunked_at_most(&parts.headers) {
         return Err(Failure::UnknownCoding);
     }
+    // On HTTP/1 there are never more.
+    if parts.headers.len() > MAX_FIELDS && fields_but_for_crumbs(&parts.headers) > MAX_FIELDS {
+        return Err(Failure::TooManyFields);
+    }
     match parts.uri.path_and_query() {
         Some(target) if target.as_str().len() > MAX_TARGET => Err(Failure::TargetTooLong),
         Some(target) if !target.as_str().is_ascii() => Err(Failure::BadRequest("the request target is not ASCII")),
@@ -104,6 +109,11 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
         Some(_) => Ok(()),
         None => Err(Failure::BadRequest("the request target has no path")),
     }
+}
+
+/// How many fields there are, all pieces of a cookie as one (RFC 9113 §8.2.3).
+fn fields_but_for_crumbs(headers: &HeaderMap) -> usize {
+    headers.len() - headers.get_all(header::COOKIE).iter().count().saturating_sub(1)
 }
 
 /// Whether the body is chunked, once, or has no transfer coding at all: other codings are not known here.

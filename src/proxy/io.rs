@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::abuse::Meter;
 use super::watch::ConnectionState;
 use crate::upstream::gather::poll_write_gathered;
 
@@ -42,6 +43,8 @@ pub(super) struct ClientIo<S> {
     ahead: BytesMut,
     /// Whether the last flush found the socket full.
     flushing: bool,
+    /// Weighs what is read, on HTTP/2.
+    meter: Option<Meter>,
     state: Arc<ConnectionState>,
 }
 
@@ -57,7 +60,12 @@ pub(super) enum Protocol {
 impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Wraps a stream.
     pub(super) fn new(stream: S, state: Arc<ConnectionState>) -> Self {
-        Self { stream, ahead: BytesMut::new(), flushing: false, state }
+        Self { stream, ahead: BytesMut::new(), flushing: false, meter: None, state }
+    }
+
+    /// What is read from now on are the frames of HTTP/2, the preface first: the connection expires when they carry too little.
+    pub(super) fn weigh_frames(&mut self) {
+        self.meter = Some(Meter::new());
     }
 
     /// Whether anything arrived that was not taken yet.
@@ -83,6 +91,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     }
 }
 
+impl<S> ClientIo<S> {
+    fn wrote(&mut self, polled: &Poll<io::Result<usize>>) {
+        self.state.wrote(polled.is_pending());
+        if let (Some(meter), Poll::Ready(Ok(length))) = (&mut self.meter, polled) {
+            meter.wrote(*length);
+        }
+    }
+}
+
 impl<S: Stream> ClientIo<S> {
     /// Tears the connection off. To a client of HTTP/1.0 an orderly end would mean that the answer is complete.
     pub(super) fn reset(self) {
@@ -93,6 +110,18 @@ impl<S: Stream> ClientIo<S> {
 
 impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        if let Some(meter) = &mut self.meter {
+            if meter.is_flood() {
+                // Its task is woken and ends it; to read on would only keep it busy.
+                self.state.flooded();
+                return Poll::Pending;
+            }
+            if meter.turn_is_over() {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
         if !self.ahead.is_empty() {
             let length = self.ahead.len().min(buf.remaining());
             buf.put_slice(&self.ahead[..length]);
@@ -100,12 +129,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
             if self.ahead.is_empty() {
                 self.ahead = BytesMut::new();
             }
+            if let Some(meter) = &mut self.meter {
+                meter.read(&buf.filled()[before..]);
+            }
             return Poll::Ready(Ok(()));
         }
-        let before = buf.filled().len();
         let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         if polled.is_ready() && buf.filled().len() > before {
             self.state.read();
+            if let Some(meter) = &mut self.meter {
+                meter.read(&buf.filled()[before..]);
+            }
         }
         polled
     }
@@ -114,7 +148,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.state.wrote(polled.is_pending());
+        self.wrote(&polled);
         polled
     }
 
@@ -124,7 +158,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let polled = poll_write_gathered(&mut self.stream, cx, bufs);
-        self.state.wrote(polled.is_pending());
+        self.wrote(&polled);
         polled
     }
 
@@ -176,6 +210,40 @@ mod tests {
             let (protocol, read) = detected(&[&whole[..cut], &whole[cut..]]).await;
             assert_eq!((protocol, read), (Some(Protocol::Http2), whole.clone()), "cut at {cut}");
         }
+    }
+
+    /// How much is read at once of so many frames.
+    async fn read_in_one_turn(frame: &[u8], count: usize) -> usize {
+        let all = [PREFACE, &frame.repeat(count)].concat();
+        let (mut client, server) = tokio::io::duplex(all.len());
+        client.write_all(&all).await.unwrap();
+        let mut io = ClientIo::new(server, Arc::new(ConnectionState::accepted()));
+        io.weigh_frames();
+        let (mut turns, mut read, mut most) = (0, 0, 0);
+        while read < all.len() {
+            let mut turn = 0;
+            std::future::poll_fn(|cx| {
+                let mut bytes = [0; 8 * 1024];
+                let mut buffer = ReadBuf::new(&mut bytes);
+                while read + turn < all.len() && Pin::new(&mut io).poll_read(cx, &mut buffer).is_ready() {
+                    turn += buffer.filled().len();
+                    buffer.clear();
+                }
+                Poll::Ready(())
+            })
+            .await;
+            (turns, read, most) = (turns + 1, read + turn, most.max(turn));
+            assert!(turns <= all.len(), "it goes on");
+        }
+        most
+    }
+
+    #[tokio::test]
+    async fn frames_that_carry_nothing_are_read_in_turns_with_others() {
+        let ping = [0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+        assert!(read_in_one_turn(&ping, 20_000).await <= 48 * 1024);
+        let data = [&[0, 4, 0, 0, 0, 0, 0, 0, 1][..], &[0; 1024]].concat();
+        assert!(read_in_one_turn(&data, 500).await > 256 * 1024);
     }
 
     #[tokio::test]

@@ -13,10 +13,12 @@ pub struct Limits {
     pub keepalive_timeout: Duration,
     /// Without a byte in either direction while a request is under way.
     pub stream_idle_timeout: Duration,
-    /// Without the client taking a byte of an answer that waits for it. Not a flag; Serin's own.
+    /// Without the client taking a byte of an answer that waits for it; of a stream of HTTP/2, a piece (64 KiB at most).
     pub write_timeout: Duration,
     /// Connections at once, over all workers.
     pub max_connections: usize,
+    /// Requests under way at once, over all workers and destinations.
+    pub max_requests: usize,
     /// Of a request head, in bytes.
     pub max_header_size: usize,
 }
@@ -30,6 +32,7 @@ impl Default for Limits {
             stream_idle_timeout: Duration::from_secs(300),
             write_timeout: Duration::from_secs(60),
             max_connections: 100_000,
+            max_requests: 100_000,
             max_header_size: 64 * 1024,
         }
     }

@@ -19,6 +19,7 @@ use super::tls::TlsServers;
 use super::watch::ConnectionState;
 use super::worker::Worker;
 use crate::failpoint;
+use crate::upstream::{is_kept_from_clients, is_next_kept_from_clients};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -26,6 +27,9 @@ const BACKLOG: i32 = 4096;
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// … this (nginx waits as long).
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+
+/// The number of "too many open files".
+const EMFILE: i32 = 24;
 
 /// What a listener speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -183,13 +187,18 @@ impl Room {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// A place, as soon as there is one: idle connections go first.
-    async fn enter(self: &Arc<Self>, worker: &Worker) -> Place {
-        if self.is_full() {
+    /// A place for a connection, as soon as there is one and a descriptor for the next: idle connections go first.
+    async fn enter(self: &Arc<Self>, worker: &Worker, stream: &TcpStream) -> Place {
+        let mut is_scarce = is_kept_from_clients(stream);
+        if is_scarce {
+            worker.report_accept_error(&io::Error::from_raw_os_error(EMFILE));
+        }
+        if is_scarce || self.is_full() {
             self.waiting.fetch_add(1, Ordering::Relaxed);
-            while self.is_full() {
+            while is_scarce || self.is_full() {
                 worker.watch().close_oldest_idle();
                 sleep(FIRST_PAUSE).await;
+                is_scarce = is_scarce && is_next_kept_from_clients(stream);
             }
             self.waiting.fetch_sub(1, Ordering::Relaxed);
         }
@@ -224,7 +233,7 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
                 worker.pulse().does(Activity::Accepting);
                 failpoint::reach("accept");
                 // The ones behind it wait in the backlog, where they lose nothing.
-                let place = room.enter(&worker).await;
+                let place = room.enter(&worker, &stream).await;
                 serve(&worker, &listener, (stream, peer), place);
             }
             Err(error) if is_of_one_connection(&error) => {}
@@ -242,7 +251,7 @@ pub(super) async fn accept(worker: Arc<Worker>, listener: Arc<Listener>, socket:
         if stream.set_nonblocking(true).is_ok()
             && let Ok(stream) = TcpStream::from_std(stream)
         {
-            let place = room.enter(&worker).await;
+            let place = room.enter(&worker, &stream).await;
             serve(&worker, &listener, (stream, peer), place);
         }
     }

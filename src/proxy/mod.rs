@@ -3,6 +3,8 @@
 //! A worker is one thread with its own runtime, listeners, upstream connections and counters. It reads the configuration
 //! only as one immutable snapshot per request and never changes it.
 
+mod abuse;
+mod admission;
 mod affinity;
 mod attempt;
 mod body;
@@ -25,12 +27,14 @@ mod pulse;
 mod record;
 mod reply;
 mod retry;
+mod streams;
 mod tls;
 mod trial;
 mod upgrade;
 mod watch;
 mod worker;
 
+pub use admission::Admission;
 pub use client_certificate::Demands;
 pub use draw::Draws;
 pub use limits::Limits;

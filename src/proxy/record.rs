@@ -66,6 +66,8 @@ pub(super) struct Record {
     pub attempting: bool,
     /// Bytes of the answer's body so far.
     pub bytes_out: u64,
+    /// Whether it has one of the places for requests under way.
+    admitted: bool,
     told: bool,
 }
 
@@ -89,7 +91,22 @@ impl Record {
             attempts: 0,
             attempting: false,
             bytes_out: 0,
+            admitted: false,
             told: false,
+        }
+    }
+
+    /// Takes a place among the requests under way, until the record is told. Whether there was one.
+    pub(super) fn admit(&mut self) -> bool {
+        self.admitted = self.worker.admission().enter(self.worker.index());
+        self.admitted
+    }
+
+    /// Gives that place back. A tunnel does so when it is open: it may stay for hours and costs no more than its connection,
+    /// which has a limit of its own.
+    pub(super) fn give_place_back(&mut self) {
+        if std::mem::take(&mut self.admitted) {
+            self.worker.admission().leave(self.worker.index());
         }
     }
 
@@ -138,8 +155,10 @@ impl Record {
         }
         self.note(|line| {
             line.upstream = latency.or(line.upstream);
-            let failed = !matches!(result, AttemptResult::Status(..500));
-            line.first_failed.get_or_insert(failed);
+            // As the trial sees it: a limit that we keep says nothing, and what comes after the first attempt neither.
+            if !line.settled && result != AttemptResult::Failed(Flag::UO) {
+                line.first_failed.get_or_insert(!matches!(result, AttemptResult::Status(..500)));
+            }
         });
     }
 
@@ -281,6 +300,7 @@ impl Record {
 
     fn tell(&mut self, now: Instant) {
         self.told = true;
+        self.give_place_back();
         if !self.upload_is_finished() {
             self.connection.upload_goes_on();
         }
@@ -335,7 +355,9 @@ impl Drop for Record {
                 self.status = CLIENT_GONE;
                 self.flags.insert(Flag::DC);
             }
-            self.tell(Instant::now());
+            let now = Instant::now();
+            self.connection.request_given_up(self.started, now);
+            self.tell(now);
         }
     }
 }

@@ -39,7 +39,7 @@ pub(super) fn failure(failure: &Failure, destination: Option<&str>, request: &He
     };
     explain(&mut response, failure.flag(), failure.error().as_str());
     let headers = response.headers_mut();
-    if failure.flag() == Flag::UO {
+    if failure.is_overload() {
         headers.insert(&OVERLOADED, HeaderValue::from_static("true"));
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -103,7 +103,7 @@ pub(super) fn is_grpc(request: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{NoHealthyUpstream, Overloaded};
+    use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded};
 
     #[test]
     fn a_failure_names_its_flag_and_destination() {
@@ -133,6 +133,18 @@ mod tests {
             [Some(0), Some(14), Some(255), Some(255)]
         );
         assert_eq!(grpc_status(&HeaderMap::new()), None);
+    }
+
+    #[test]
+    fn a_limit_of_ours_is_an_overload_whichever_it_is() {
+        let exhausted = Failure::from(ConnectError::Exhausted(std::io::Error::from_raw_os_error(24)));
+        for failed in [Failure::Full, exhausted] {
+            let reply = failure(&failed, None, &HeaderMap::new());
+            assert_eq!((reply.status().as_u16(), reply.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
+            assert_eq!(reply.headers()["proxy-status"], "serin; error=connection_limit_reached; details=\"UO\"");
+        }
+        let refused = ConnectError::Io(std::io::ErrorKind::ConnectionRefused.into());
+        assert!(!failure(&refused.into(), None, &HeaderMap::new()).headers().contains_key("retry-after"));
     }
 
     #[test]

@@ -8,13 +8,15 @@ use std::time::Duration;
 use atomic_waker::AtomicWaker;
 use tokio::time::Instant;
 
+use super::abuse::Resets;
 use super::limits::Limits;
+use crate::telemetry::Closing;
 
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
 /// An idle connection of a closed listener may bring one more request for this long: it may be on its way.
-const LAST_CHANCE: Duration = Duration::from_secs(2);
+pub(super) const LAST_CHANCE: Duration = Duration::from_secs(2);
 
 /// A connection that has not said a word for so long after it was accepted may be closed for want of room or time.
 const MUTE: Duration = Duration::from_secs(2);
@@ -45,6 +47,24 @@ pub enum Expired {
     Stalled = 3,
     /// The client does not take the answer.
     WriteStalled = 4,
+    /// The client resets one stream after the other.
+    RapidReset = 5,
+    /// Too much came that carried nothing.
+    EmptyFlood = 6,
+}
+
+impl Expired {
+    /// Under which reason its end is counted.
+    pub(super) fn closing(self) -> Closing {
+        match self {
+            Self::Head => Closing::HeadTimeout,
+            Self::Idle => Closing::Idle,
+            Self::Stalled => Closing::Stalled,
+            Self::WriteStalled => Closing::WriteStalled,
+            Self::RapidReset => Closing::RapidReset,
+            Self::EmptyFlood => Closing::EmptyFlood,
+        }
+    }
 }
 
 /// The state of one client connection. Written by its own task, read by the worker's ticker on the same thread.
@@ -70,6 +90,7 @@ pub struct ConnectionState {
     uploading: AtomicBool,
     /// Microseconds since the epoch at which its listener was closed; 0: it was not.
     leaving: AtomicU64,
+    resets: Resets,
     expired: AtomicU8,
     waker: AtomicWaker,
 }
@@ -90,6 +111,7 @@ impl ConnectionState {
             answering: AtomicBool::new(false),
             uploading: AtomicBool::new(false),
             leaving: AtomicU64::new(0),
+            resets: Resets::default(),
             expired: AtomicU8::new(0),
             waker: AtomicWaker::new(),
         }
@@ -141,6 +163,7 @@ impl ConnectionState {
     /// The head of a request is complete. Returns when its first byte arrived.
     pub fn request_started(&self) -> Instant {
         self.requests.fetch_add(1, Ordering::Relaxed);
+        self.resets.begun();
         self.uploading.store(false, Ordering::Relaxed);
         if self.phase() == Phase::Head {
             self.phase.store(Phase::Busy as u8, Ordering::Relaxed);
@@ -179,6 +202,25 @@ impl ConnectionState {
         }
     }
 
+    /// Nobody waits any more for the answer to a request that began then; to be said before it ends. On HTTP/2 its stream was
+    /// reset, which may be one reset too many.
+    pub(super) fn request_given_up(&self, started: Instant, now: Instant) {
+        let is_stream = self.http2.load(Ordering::Relaxed);
+        if is_stream && self.resets.reset(now.duration_since(started), now.duration_since(self.epoch)) {
+            self.expire(Expired::RapidReset);
+        }
+    }
+
+    /// Too much came that carried nothing.
+    pub(super) fn flooded(&self) {
+        self.expire(Expired::EmptyFlood);
+    }
+
+    /// Counts up whenever bytes move.
+    pub(super) fn activity(&self) -> u64 {
+        self.activity.load(Ordering::Relaxed)
+    }
+
     /// Whether its listener was closed: it ends after its request.
     pub fn is_leaving(&self) -> bool {
         self.leaving.load(Ordering::Relaxed) > 0
@@ -195,6 +237,10 @@ impl ConnectionState {
         (since > 0).then(|| now.duration_since(self.epoch).saturating_sub(Duration::from_micros(since)))
     }
 
+    fn is_past_leave(&self, now: Instant) -> bool {
+        self.leaving_for(now).is_some_and(|time| time >= LAST_CHANCE)
+    }
+
     /// Why the connection has to end, if it has to. `waker` is woken when that changes.
     pub fn poll_expired(&self, waker: &std::task::Waker) -> Option<Expired> {
         self.waker.register(waker);
@@ -208,6 +254,8 @@ impl ConnectionState {
             2 => Some(Expired::Idle),
             3 => Some(Expired::Stalled),
             4 => Some(Expired::WriteStalled),
+            5 => Some(Expired::RapidReset),
+            6 => Some(Expired::EmptyFlood),
             _ => None,
         }
     }
@@ -355,8 +403,14 @@ impl Watched {
         let quiet = now.duration_since(self.quiet_since);
         match state.phase() {
             Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
+            // Pings, also those that we ask for, keep a connection of HTTP/2 moving that has no stream.
+            Phase::Idle
+                if state.http2.load(Ordering::Relaxed) && state.in_phase_for(now) >= limits.keepalive_timeout =>
+            {
+                Some(Expired::Idle)
+            }
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
-            Phase::Idle if state.leaving_for(now).is_some_and(|time| time >= LAST_CHANCE) => Some(Expired::Idle),
+            Phase::Idle if state.is_past_leave(now) => Some(Expired::Idle),
             _ if state.write_blocked.load(Ordering::Relaxed) && quiet >= limits.write_timeout => {
                 Some(Expired::WriteStalled)
             }
@@ -534,6 +588,36 @@ mod tests {
         advance(MUTE).await;
         watch.close_idle();
         assert_eq!((mute.expired(), slow.expired()), (Some(Expired::Idle), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn pings_do_not_keep_a_connection_without_streams() {
+        let (watch, state, limits) = watched();
+        state.speaks_http2();
+        for _ in 0..8 {
+            after(&watch, &limits, 9).await;
+            state.read();
+        }
+        assert_eq!(state.expired(), None);
+        after(&watch, &limits, 3).await;
+        assert_eq!(state.expired(), Some(Expired::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_stream_reset_after_the_other_ends_a_connection_of_http2_only() {
+        for is_http2 in [true, false] {
+            let (_, state, _) = watched();
+            if is_http2 {
+                state.speaks_http2();
+            }
+            for _ in 0..201 {
+                assert_eq!(state.expired(), None);
+                let started = state.request_started();
+                state.request_given_up(started, Instant::now());
+                state.request_ended(Instant::now());
+            }
+            assert_eq!(state.expired(), is_http2.then_some(Expired::RapidReset));
+        }
     }
 
     #[tokio::test(start_paused = true)]

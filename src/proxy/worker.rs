@@ -16,6 +16,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
+use super::admission::Admission;
 use super::draw::Draws;
 use super::limits::Limits;
 use super::listener::{self, Opened, Room};
@@ -26,14 +27,18 @@ use crate::failpoint;
 use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
 use crate::telemetry::access_log::{AccessLog, Line};
-use crate::telemetry::{Finished, Flag, ProxyError, RouteMetrics, Worker as Shard, WorkerStalls};
+use crate::telemetry::{
+    Closing, ConnectionMetrics, Finished, Flag, ProxyError, RouteMetrics, Shortage, Worker as Shard, WorkerStalls,
+};
 use crate::upstream::{ConnectError, Endpoint};
 
 /// Clusters that are looked at before requests have their turn again: all of ten thousand services take milliseconds.
 const CLUSTERS_AT_ONCE: usize = 128;
 
-/// The same trouble is logged at most this often by one worker.
+/// The same trouble with an endpoint is logged at most this often by one worker …
 const LOG_PERIOD: Duration = Duration::from_secs(1);
+/// … and that with accepting, which lasts, this often.
+const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// Several times a second a worker shows that it moves: whatever keeps it from that for twice as long is seen.
 const BEAT: Duration = Duration::from_millis(50);
@@ -47,8 +52,12 @@ pub struct Shared {
     pub limits: Arc<Limits>,
     /// Randomness.
     pub draws: Arc<Draws>,
+    /// The places for requests under way.
+    pub admission: Arc<Admission>,
     /// Counters of requests that reach no destination.
     pub unrouted: Arc<RouteMetrics>,
+    /// Counters of connections.
+    pub connections: Arc<ConnectionMetrics>,
     /// Where finished requests are logged, if they are.
     pub log: Option<AccessLog>,
     /// Counts how long each was held up.
@@ -68,6 +77,7 @@ pub struct Worker {
     draining: AtomicBool,
     drained: Notify,
     pulse: Arc<Pulse>,
+    /// What was logged, and until when it is not logged again.
     logged: Mutex<HashMap<String, Instant>>,
 }
 
@@ -208,6 +218,7 @@ impl Worker {
         failpoint::reach("worker-tick");
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
+        self.shared.admission.relax();
         if room.is_wanted() {
             // Perhaps by a worker whose own connections are all busy.
             self.watch.close_oldest_idle();
@@ -246,6 +257,11 @@ impl Worker {
     /// Its copies of requests.
     pub(super) fn copies(&self) -> &Copies {
         &self.copies
+    }
+
+    /// The places for requests under way.
+    pub(super) fn admission(&self) -> &Admission {
+        &self.shared.admission
     }
 
     /// Counters of requests that reach no destination.
@@ -296,6 +312,11 @@ impl Worker {
         self.count_refused(408, Flag::SI);
     }
 
+    /// A connection was closed from our side.
+    pub(super) fn count_closed(&self, why: Closing) {
+        self.shared.connections.closed(why);
+    }
+
     fn count_refused(&self, status: u16, flag: Flag) {
         let unknown = Method::from_bytes(b"_OTHER").unwrap_or_default();
         let finished = Finished {
@@ -318,8 +339,11 @@ impl Worker {
 
     /// Says that an endpoint cannot be reached, at most once a second for each.
     pub fn report_unreachable(&self, destination: &Destination, endpoint: &Endpoint, error: &ConnectError) {
+        if let ConnectError::Exhausted(error) = error {
+            self.shared.connections.connect_failed(Shortage::of(error.raw_os_error()));
+        }
         let name = destination.cluster.name();
-        if self.may_log(&format!("{name} {}", endpoint.name())) {
+        if self.may_log(&format!("{name} {}", endpoint.name()), LOG_PERIOD) {
             tracing::warn!(
                 "cannot reach {name} at {}: {error} (declared at {})",
                 endpoint.name(),
@@ -328,21 +352,22 @@ impl Worker {
         }
     }
 
-    /// Says that connections cannot be accepted, at most once a second.
+    /// Says that connections cannot be accepted, now and then.
     pub fn report_accept_error(&self, error: &io::Error) {
-        if self.may_log("accept") {
+        self.shared.connections.accept_failed(Shortage::of(error.raw_os_error()));
+        if self.may_log("accept", ACCEPT_LOG_PERIOD) {
             tracing::error!("cannot accept a connection: {error}; trying again");
         }
     }
 
-    fn may_log(&self, what: &str) -> bool {
+    fn may_log(&self, what: &str, period: Duration) -> bool {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
-        logged.retain(|_, last| now.duration_since(*last) < LOG_PERIOD);
+        logged.retain(|_, until| now < *until);
         if logged.contains_key(what) {
             return false;
         }
-        logged.insert(what.to_owned(), now);
+        logged.insert(what.to_owned(), now + period);
         true
     }
 }

@@ -32,7 +32,7 @@ pub enum Flag {
     UH,
     /// The request ran into its longest allowed duration.
     UMSDR,
-    /// A limit of the destination was reached.
+    /// A limit of the destination, or of the whole process, was reached.
     UO,
     /// The upstream's answer was not HTTP.
     UPE,

@@ -11,6 +11,7 @@ use prometheus::process_collector::ProcessCollector;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::connections::ConnectionMetrics;
 use super::destination::{DestinationMetrics, EndpointMetrics};
 use super::dns::DnsMetrics;
 use super::exposition::{self, sets};
@@ -43,6 +44,7 @@ struct Inner {
     access_log_dropped: Arc<AtomicU64>,
     dns: Arc<DnsMetrics>,
     stalls: Arc<WorkerStalls>,
+    connections: Arc<ConnectionMetrics>,
     registry: Mutex<Registry>,
 }
 
@@ -98,6 +100,7 @@ impl Metrics {
             access_log_dropped: Arc::default(),
             dns: Arc::default(),
             stalls: Arc::new(WorkerStalls::new(workers)),
+            connections: Arc::default(),
             registry: Mutex::new(registry),
         }))
     }
@@ -191,6 +194,12 @@ impl Metrics {
         &self.0.stalls
     }
 
+    /// The counters of connections.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<ConnectionMetrics> {
+        &self.0.connections
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -215,7 +224,8 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        let others = (&self.0.reloads, &self.0.rollouts, &*self.0.dns, &*self.0.stalls, lost);
+        let Inner { reloads, rollouts, dns, connections, stalls, .. } = &*self.0;
+        let others = (reloads, rollouts, &**dns, &**connections, &**stalls, lost);
         exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 

@@ -9,6 +9,7 @@
 //! status codes and from closed enums, never from a request.
 
 pub mod access_log;
+mod connections;
 mod destination;
 mod dns;
 mod exposition;
@@ -34,6 +35,7 @@ mod tests;
 mod trial;
 mod wire;
 
+pub use connections::{Closing, ConnectionMetrics, Shortage};
 pub use destination::{DestinationMetrics, EndpointMetrics};
 pub use dns::{DnsFailure, DnsMetrics};
 pub use failure::{Blame, ProxyError};

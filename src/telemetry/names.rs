@@ -94,6 +94,18 @@ pub(super) const DNS_AGE: Name = gauge(
     "serin_dns_answer_age_seconds",
     "Time since the last good answer for that name in use which has waited longest for one.",
 );
+pub(super) const CLIENTS_CLOSED: Name = counter(
+    "serin_client_connections_closed_total",
+    "Connections of clients that were closed from our side before their time, by reason.",
+);
+pub(super) const ACCEPT_ERRORS: Name = counter(
+    "serin_accept_errors_total",
+    "Connections of clients that could not be accepted (they wait), by what the system had no more of.",
+);
+pub(super) const CONNECT_ERRORS: Name = counter(
+    "serin_upstream_exhausted_total",
+    "Connections to endpoints that could not be opened, by what the system had no more of.",
+);
 pub(super) const BUILD: Name = gauge("serin_build_info", "1, labelled with the version of Serin that is running.");
 
 pub(super) const RELOADS: Name = counter(

@@ -147,6 +147,9 @@ fn what_is_configured_exists_at_zero_before_the_first_request() {
     assert_eq!(scrape.find("serin_route_weight", &V2), [0.1, 0.1]);
     assert_eq!(scrape.find("serin_config_reloads_total", &[]), [0.0; 12]);
     assert_eq!(scrape.one("serin_metrics_dropped_labelsets_total", &[]), 0.0);
+    assert_eq!(scrape.find("serin_client_connections_closed_total", &[]), [0.0; 8]);
+    assert_eq!(scrape.find("serin_accept_errors_total", &[]), [0.0; 6]);
+    assert_eq!(scrape.find("serin_upstream_exhausted_total", &[]), [0.0; 6]);
     assert_eq!(scrape.one("serin_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), 1.0);
     assert!(scrape.one("process_resident_memory_bytes", &[]) > 0.0);
 }
@@ -209,7 +212,7 @@ fn types_are_right() {
         assert_eq!(kind, expected, "{name}");
     }
     assert_eq!(types.keys().filter(|name| name.starts_with("http_")).count(), 9);
-    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 20);
+    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 23);
 }
 
 #[test]

@@ -346,13 +346,18 @@ mod tests {
             (Arm::Canary, AttemptResult::Status(503)),
             (Arm::Canary, AttemptResult::Failed(Flag::UF)),
             (Arm::Canary, AttemptResult::Failed(Flag::DC)),
+            (Arm::Canary, AttemptResult::Failed(Flag::UO)),
         ] {
             let ticket = trial.begin(W, now, entrant(arm));
             trial.end(W, now, ticket, (result, Some(ms(4))));
         }
         let (stable, canary) = (trial.counts(Arm::Stable), trial.counts(Arm::Canary));
         assert_eq!((stable.requests, stable.errors), (2, 0));
-        assert_eq!((canary.requests, canary.errors), (2, 2), "a client that went away is no failure and no request");
+        assert_eq!(
+            (canary.requests, canary.errors),
+            (2, 2),
+            "a client that went away, or our own limit, is no failure and no request"
+        );
         assert_eq!((stable.latency[6], stable.latency.len()), (2, 37));
         let mishaps = trial.look(now).mishaps;
         assert!(mishaps.iter().all(|one| one.arm == Arm::Canary && one.wrong == Wrong::Error));

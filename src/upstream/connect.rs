@@ -24,6 +24,7 @@ use tokio_rustls::TlsConnector;
 
 use super::body::RequestBody;
 use super::connection::Http1;
+use super::descriptors::is_kept_from_endpoints;
 use super::http2::Shared;
 use super::limits::{Overloaded, Permit, Usage};
 use super::stream::{Socket, Stream};
@@ -58,8 +59,8 @@ pub enum ConnectError {
     /// The endpoint's name has no address (yet).
     #[error("the name has no address")]
     Unresolved,
-    /// This process has no descriptor or port left for it: not the endpoint's fault.
-    #[error("out of descriptors or ports: {0}")]
+    /// This process has no descriptor, port or memory left for it: not the endpoint's fault.
+    #[error("out of descriptors, ports or memory: {0}")]
     Exhausted(io::Error),
     /// The cluster has all the connections, or all the requests that wait for one, that it may have.
     #[error("the limit of connections or of waiting requests is reached")]
@@ -216,6 +217,9 @@ async fn connect_tcp(addresses: &[SocketAddr], keepalive: Keepalive) -> Result<T
     let mut last = ConnectError::Unresolved;
     for address in addresses {
         match TcpStream::connect(address).await {
+            Ok(stream) if is_kept_from_endpoints(&stream) => {
+                return Err(ConnectError::Exhausted(io::Error::from_raw_os_error(EMFILE)));
+            }
             Ok(stream) => {
                 set_options(&stream, keepalive)?;
                 return Ok(stream);
@@ -226,10 +230,13 @@ async fn connect_tcp(addresses: &[SocketAddr], keepalive: Keepalive) -> Result<T
     Err(last)
 }
 
+/// The number of "too many open files".
+const EMFILE: i32 = 24;
+
 fn classify(error: io::Error) -> ConnectError {
-    // EAGAIN 11 (no source port left, on some routes), ENFILE 23, EMFILE 24, EADDRNOTAVAIL 99 (no source port left), ENOBUFS 105.
+    // EAGAIN 11 and EADDRNOTAVAIL 99 (no source port left), ENOMEM 12, ENFILE 23, ENOBUFS 105.
     match error.raw_os_error() {
-        Some(11 | 23 | 24 | 99 | 105) => ConnectError::Exhausted(error),
+        Some(11 | 12 | 23 | EMFILE | 99 | 105) => ConnectError::Exhausted(error),
         _ => ConnectError::Io(error),
     }
 }

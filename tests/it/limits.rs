@@ -10,7 +10,7 @@ use http_body_util::BodyExt;
 use super::support::client::{HOST, request};
 use super::support::config::Config;
 use super::support::proxy::Proxy;
-use super::support::upstream::{Script, Upstream, answer};
+use super::support::upstream::{BlackHole, Script, Upstream, answer};
 use super::support::wire::{End, Wire};
 use super::support::{eventually, h2};
 
@@ -137,6 +137,78 @@ fn a_connection_waits_while_all_others_are_busy() {
     assert_eq!(wire.request().unwrap().unwrap().head.target().1, "/third");
     wire.send(answer("v1"));
     assert_eq!(third.answer().unwrap().status(), 200);
+}
+
+/// A request at each side of each limit on heads: what is too much, and the status for it.
+const HEADS: [(&str, usize, u16); 3] = [("target", 16 * 1024, 414), ("fields", 100, 431), ("size", 4096, 431)];
+
+/// A target of this length, or this many fields.
+fn target_and_fields(what: &str, amount: usize) -> (String, Vec<(String, String)>) {
+    let plain = || "/".to_owned();
+    match what {
+        "target" => (format!("/{}", "a".repeat(amount - 1)), Vec::new()),
+        "fields" => (plain(), (0..amount).map(|number| (format!("x-{number}"), String::new())).collect()),
+        _ => (plain(), vec![("x".to_owned(), "a".repeat(amount))]),
+    }
+}
+
+fn with_heads_of_4096_bytes(what: &str, upstream: &Upstream) -> Proxy {
+    let arguments: &[&str] = if what == "size" { &["--max-header-size", "4KiB"] } else { &[] };
+    Proxy::with(&Config::single(&[upstream.port]), arguments)
+}
+
+#[test]
+fn a_head_at_its_limits_passes_and_one_more_is_too_much() {
+    let upstream = Upstream::named("v1");
+    for (what, limit, refusal) in HEADS {
+        let proxy = with_heads_of_4096_bytes(what, &upstream);
+        for (amount, expected) in [(limit - 1, 200), (limit, 200), (limit + 1, refusal)] {
+            let around = format!("GET / HTTP/1.1\r\nhost: {HOST}\r\nx: \r\n\r\n").len();
+            // The host is a field, too.
+            let taken = match what {
+                "fields" => 1,
+                "size" => around,
+                _ => 0,
+            };
+            let (target, fields) = target_and_fields(what, amount - taken);
+            let fields: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let mut client = proxy.client();
+            client.send(format!("GET {target} HTTP/1.1\r\nhost: {HOST}\r\n{fields}\r\n"));
+            assert_eq!(client.answer().unwrap().status(), expected, "{what}: {amount}");
+        }
+        let refused = [("app", "_none"), ("code", &*refusal.to_string())];
+        eventually("it is counted", || proxy.requests(&refused) == 1.0);
+    }
+}
+
+#[test]
+fn the_limits_of_heads_are_the_same_on_http2() {
+    let upstream = Upstream::named("v1");
+    for (what, limit, refusal) in HEADS {
+        let proxy = with_heads_of_4096_bytes(what, &upstream);
+        h2::run(async {
+            let mut connection = h2::connect(proxy.listen).await;
+            for (amount, expected) in [(limit - 1, 200), (limit, 200), (limit + 1, refusal)] {
+                // Each field counts 32 bytes more than its name and value (RFC 9113 §6.5.2); four of them are the request line.
+                let around = 5 * 32 + ":methodGET:schemehttp:path/:authorityx".len() + HOST.len();
+                let (target, fields) = target_and_fields(what, if what == "size" { amount - around } else { amount });
+                let mut request = h2::request("GET", &target, h2::empty());
+                for (name, value) in fields {
+                    let name: http::HeaderName = name.parse().unwrap();
+                    request.headers_mut().insert(name, value.parse().unwrap());
+                }
+                let answer = connection.send_request(request).await.unwrap();
+                assert_eq!(answer.status().as_u16(), expected, "{what}: {amount}");
+            }
+            // The pieces of a cookie are one field.
+            let mut request = h2::request("GET", "/", h2::empty());
+            for number in 0..150 {
+                request.headers_mut().append("cookie", format!("{number}=").parse().unwrap());
+            }
+            let expected = if what == "size" { 431 } else { 200 };
+            assert_eq!(connection.send_request(request).await.unwrap().status().as_u16(), expected, "cookies");
+        });
+    }
 }
 
 #[test]
@@ -273,6 +345,35 @@ fn a_client_that_leaves_takes_its_request_with_it() {
     }
     assert_eq!(proxy.requests(&[]), left);
     assert_eq!(proxy.metric("http_requests_in_flight", &[]), 0.0);
+}
+
+#[test]
+fn a_client_that_leaves_before_there_is_a_connection_is_recorded_too() {
+    let hole = BlackHole::new();
+    let proxy = Proxy::start(&Config::single(&[hole.port]));
+    for (number, end) in [End::Fin, End::Reset].into_iter().enumerate() {
+        let mut client = proxy.client();
+        client.send(request("GET", "/", b""));
+        eventually("it is under way", || proxy.metric("http_requests_in_flight", &[]) == 1.0);
+        leave(client.into(), end);
+        eventually("it is recorded", || flagged(&proxy, "DC") == number as f64 + 1.0);
+        assert_eq!(proxy.metric("http_requests_in_flight", &[]), 0.0);
+    }
+    assert_eq!(proxy.requests(&[("version", "v1"), ("code", "499")]), 2.0);
+}
+
+#[test]
+fn a_client_that_leaves_within_a_head_made_no_request() {
+    let upstream = Upstream::named("v1");
+    let proxy = Proxy::with(&Config::single(&[upstream.port]), &["--workers", "1"]);
+    for end in [End::Fin, End::Reset] {
+        let mut client = proxy.client();
+        client.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\n"));
+        leave(client.into(), end);
+    }
+    // What comes after them on the same worker finds it well.
+    assert_eq!(proxy.client().get("/").status(), 200);
+    assert_eq!((upstream.ledger.len(), proxy.requests(&[("version", "v1")])), (1, 1.0));
 }
 
 #[test]

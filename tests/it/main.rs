@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod admission;
 mod architecture;
 mod bad_canaries;
 mod canary;
@@ -14,6 +15,7 @@ mod config_robust;
 mod connections;
 mod cors;
 mod demo;
+mod descriptors;
 mod dns;
 mod drain;
 mod examples;
@@ -25,6 +27,7 @@ mod grpc;
 mod hashing;
 mod header_values;
 mod http2;
+mod http2_abuse;
 mod istio_tasks;
 mod kills;
 mod limits;

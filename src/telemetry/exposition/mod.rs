@@ -13,6 +13,7 @@ use prometheus::process_collector::ProcessCollector;
 use prometheus::proto::{Bucket, Counter, Gauge, Histogram, LabelPair, Metric, MetricFamily, MetricType};
 
 use self::sets::label;
+use super::connections::ConnectionMetrics;
 use super::destination::{Connection, DestinationMetrics};
 use super::dns::{DnsFailure, DnsMetrics};
 use super::failure::Blame;
@@ -34,10 +35,11 @@ type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    (reloads, rollouts, dns, stalls, log_lines_lost): (
+    (reloads, rollouts, dns, connections, stalls, log_lines_lost): (
         &ReloadMetrics,
         &RolloutMetrics,
         &DnsMetrics,
+        &ConnectionMetrics,
         &WorkerStalls,
         u64,
     ),
@@ -50,6 +52,7 @@ pub(super) fn render(
     families.extend(of_configuration(registry));
     families.extend(of_reloads(reloads, scale));
     families.extend(of_names(dns));
+    families.extend(of_connections(connections));
     let (of_rollouts, turned_away) = rollouts.read(|rollouts| (rollouts::families(rollouts), rollouts.dropped));
     families.extend(of_rollouts);
     families.push(family(names::STATE_WRITE_ERRORS, vec![counter(rollouts.unsaved())]));
@@ -203,6 +206,15 @@ fn of_workers(stalls: &WorkerStalls) -> Vec<Metric> {
         labelled(metric, vec![label("worker", &worker.to_string())])
     };
     stalls.seconds().enumerate().map(of).collect()
+}
+
+fn of_connections(connections: &ConnectionMetrics) -> [MetricFamily; 3] {
+    let one = |own: &str, (value, count)| labelled(counter(count), vec![label(own, value)]);
+    [
+        family(names::CLIENTS_CLOSED, connections.closings().map(|each| one("reason", each)).collect()),
+        family(names::ACCEPT_ERRORS, connections.accept_errors().map(|each| one("errno", each)).collect()),
+        family(names::CONNECT_ERRORS, connections.connect_errors().map(|each| one("errno", each)).collect()),
+    ]
 }
 
 fn of_reloads(reloads: &ReloadMetrics, scale: &Scale) -> Vec<MetricFamily> {

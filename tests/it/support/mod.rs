@@ -6,6 +6,7 @@ pub(crate) mod clients;
 pub(crate) mod config;
 pub(crate) mod desk;
 pub(crate) mod echo;
+pub(crate) mod frames;
 pub(crate) mod h2;
 pub(crate) mod load;
 pub(crate) mod prometheus;

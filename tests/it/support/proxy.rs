@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -172,6 +173,16 @@ impl Proxy {
     /// The number of the process.
     pub(crate) fn process(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The CPU time that it has used.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        // User and system time are the 14th and 15th field; the second one may have spaces in it.
+        let fields = text.rsplit_once(')').unwrap().1.split_whitespace();
+        let ticks: u64 = fields.skip(11).take(2).map(|field| field.parse::<u64>().unwrap()).sum();
+        // Hundredths of a second, whatever the kernel's own clock (proc_pid_stat(5), USER_HZ).
+        Duration::from_millis(10 * ticks)
     }
 
     /// Sends a signal.

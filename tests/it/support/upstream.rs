@@ -189,23 +189,29 @@ impl Refusing {
     }
 }
 
-/// A port on which no connection is answered for as long as this lives.
+/// A port on which connections are neither taken nor refused.
 #[derive(Debug)]
 pub(crate) struct BlackHole {
     /// The port.
     pub(crate) port: u16,
-    _listener: Socket,
-    _waiting: TcpStream,
+    _sockets: Vec<Socket>,
 }
 
 impl BlackHole {
-    /// Fills the queue of a listener that accepts nothing: the system answers nobody else.
+    /// Listens, and fills its own queue.
     pub(crate) fn new() -> Self {
-        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-        listener.listen(0).unwrap();
-        let address = listener.local_addr().unwrap().as_socket().unwrap();
-        let waiting = TcpStream::connect(address).unwrap();
-        Self { port: address.port(), _listener: listener, _waiting: waiting }
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        socket.listen(0).unwrap();
+        let address = socket.local_addr().unwrap();
+        let mut sockets = vec![socket];
+        for _ in 0..4 {
+            let filler = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            filler.set_nonblocking(true).unwrap();
+            // Under way, or waiting for room that never comes.
+            let _ = filler.connect(&address);
+            sockets.push(filler);
+        }
+        Self { port: address.as_socket().unwrap().port(), _sockets: sockets }
     }
 }
