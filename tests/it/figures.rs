@@ -8,6 +8,8 @@ mod peers;
 use std::collections::HashMap;
 use std::fs;
 use std::net::TcpStream;
+use std::process::Stdio;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
@@ -18,8 +20,11 @@ use super::support::clients::{Clients, Mix, rounds};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::proxy::{Proxy, serin};
-use super::support::upstream::{Refusing, Script, Upstream};
+use super::support::upstream::{Refusing, Script, Upstream, answer};
 use super::support::wire::Wire;
+
+/// How long a service takes for an answer.
+const SERVICE: Duration = Duration::from_millis(50);
 
 /// Prints quantiles of durations.
 fn show(what: &str, mut measured: Vec<Duration>) {
@@ -149,14 +154,14 @@ fn time_to_start() {
             .arg("run")
             .arg(folder.path())
             .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", "127.0.0.1:0"])
-            .stdout(std::process::Stdio::null())
-            .stderr(std::process::Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
         let stream = loop {
             match TcpStream::connect(("127.0.0.1", port)) {
                 Ok(stream) => break stream,
-                Err(_) => std::thread::sleep(Duration::from_micros(200)),
+                Err(_) => thread::sleep(Duration::from_micros(200)),
             }
         };
         let mut client = Wire::new(stream);
@@ -167,6 +172,51 @@ fn time_to_start() {
         child.wait().unwrap();
     }
     show("from exec to the first answer, with 1,000 VirtualServices, after kill -9", measured);
+}
+
+/// P9. Three times as many requests at once as there are places, at an upstream that takes 50 ms for each; then fewer than there are
+/// places.
+#[test]
+#[ignore = "measures; see the module"]
+fn overload() {
+    const PLACES: usize = 40;
+    let upstream = Upstream::answering(|_| {
+        thread::sleep(SERVICE);
+        answer("v1")
+    });
+    let proxy = Proxy::with(&Config::single(&[upstream.port]), &["--max-requests", &PLACES.to_string()]);
+    let seconds = Duration::from_secs(rounds("SERIN_OVERLOAD", 10) as u64);
+    let most = PLACES as f64 / SERVICE.as_secs_f64();
+    for (what, clients) in [("before", PLACES * 4 / 5), ("three times as many", PLACES * 3), ("after", PLACES * 4 / 5)]
+    {
+        let until = Instant::now() + seconds;
+        let client = || {
+            let (mut client, mut answers) = (proxy.client(), Vec::new());
+            while Instant::now() < until {
+                let since = Instant::now();
+                let status = client.get("/").status();
+                answers.push((status, since.elapsed(), since));
+                if status != 200 {
+                    thread::sleep(SERVICE);
+                }
+            }
+            answers
+        };
+        let answers: Vec<_> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..clients).map(|_| scope.spawn(client)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let begun = until - seconds;
+        let of = |wanted: u16| answers.iter().filter(move |(status, ..)| *status == wanted);
+        let rate = of(200).count() as f64 / seconds.as_secs_f64();
+        println!("{what}: {clients} clients, {rate:.0} answers a second of {most:.0} that there are places for");
+        show("  admitted", of(200).map(|(_, took, _)| *took).collect());
+        if of(503).count() > 0 {
+            show("  turned away", of(503).map(|(_, took, _)| *took).collect());
+            let last = of(503).map(|(_, _, at)| at.duration_since(begun)).max().unwrap_or_default();
+            println!("  the last one {:.1} s after this began", last.as_secs_f64());
+        }
+    }
 }
 
 /// P1, beside others: each reads its configuration again under load, as its users make it.
