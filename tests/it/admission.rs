@@ -1,6 +1,9 @@
 //! More requests at once than the process may have under way: the rest is turned away at the door, at once and politely.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use super::support::client::{Client, HOST, request};
 use super::support::config::Config;
@@ -176,6 +179,47 @@ fn an_open_tunnel_holds_no_place() {
     tunnel.rest();
     is_turned_away(&proxy.client().get("/"));
     finish(&mut client, wire);
+}
+
+#[test]
+fn clients_that_come_again_at_once_get_no_more_than_the_places_and_all_of_them() {
+    const PLACES: usize = 8;
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let noted = Arc::clone(&most);
+    let upstream = Upstream::answering(move |_| {
+        noted.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        // What it takes to serve one: without that, requests are gone before there are many.
+        thread::sleep(Duration::from_millis(5));
+        now.fetch_sub(1, Ordering::SeqCst);
+        answer("v1")
+    });
+    let limit = PLACES.to_string();
+    let proxy = Proxy::with(&Config::single(&[upstream.port]), &["--max-requests", &limit, "--workers", "2"]);
+    // Each until it was served ten times; how often it was turned away.
+    let storm = |clients: usize| -> usize {
+        let persistent = || {
+            let (mut client, mut served, mut turned_away) = (proxy.client(), 0, 0);
+            while served < 10 {
+                match client.get("/").status() {
+                    200 => served += 1,
+                    503 => turned_away += 1,
+                    other => panic!("{other}"),
+                }
+            }
+            turned_away
+        };
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients).map(|_| scope.spawn(persistent)).collect();
+            clients.into_iter().map(|client| client.join().unwrap()).sum()
+        })
+    };
+    let turned_away = storm(3 * PLACES);
+    assert!(turned_away > 0);
+    assert_eq!(shed(&proxy), turned_away as f64);
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= PLACES, "{most} at once");
+    assert_eq!(storm(PLACES), 0, "nothing is left of the storm");
+    assert_eq!(proxy.requests(&[("version", "v1")]), proxy.requests(&[("version", "v1"), ("code", "200")]));
 }
 
 #[test]
