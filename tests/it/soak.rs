@@ -21,8 +21,6 @@ use super::support::upstream::{Refusing, Upstream};
 
 /// The host whose upstreams fail in every way.
 const TROUBLED: &str = "troubled-service";
-/// Threads that the admin port has while it is asked, and not before (its pool).
-const POOL: usize = 4;
 /// How much more memory there may be in the last third than in the first: five of a hundred, and what the allocator keeps or gives
 /// back as it likes.
 const GROWTH: (f64, f64) = (1.05, 16e6);
@@ -38,10 +36,14 @@ struct Held {
 
 impl Held {
     fn by(proxy: &Proxy) -> Self {
-        let count = |what: &str| fs::read_dir(format!("/proc/{}/{what}", proxy.process())).unwrap().count();
         let resident = proxy.metric("process_resident_memory_bytes", &[]);
-        Self { descriptors: count("fd"), threads: count("task"), resident }
+        Self { descriptors: count(proxy, "fd"), threads: count(proxy, "task"), resident }
     }
+}
+
+/// Does not ask the process itself, whose admin port keeps the threads that answered lately.
+fn count(proxy: &Proxy, what: &str) -> usize {
+    fs::read_dir(format!("/proc/{}/{what}", proxy.process())).unwrap().count()
 }
 
 impl fmt::Display for Held {
@@ -55,8 +57,8 @@ impl fmt::Display for Held {
 fn settle(proxy: &Proxy, before: Held) {
     eventually("no request is under way", || proxy.metric("http_requests_in_flight", &[]) == 0.0);
     eventually("every connection is closed", || proxy.metric("serin_upstream_connections", &[]) == 0.0);
-    eventually("no descriptor is left over", || Held::by(proxy).descriptors <= before.descriptors);
-    eventually("no thread is left over", || Held::by(proxy).threads <= before.threads + POOL);
+    eventually("no descriptor is left over", || count(proxy, "fd") <= before.descriptors);
+    eventually("no thread is left over", || count(proxy, "task") <= before.threads);
     eventually("old snapshots are gone", || proxy.metric("serin_config_snapshots_live", &[]) <= 2.0);
 }
 
