@@ -13,7 +13,8 @@ pub(super) struct Refusal {
     error: &'static str,
     message: String,
     known: Option<Vec<String>>,
-    header: Option<(HeaderName, HeaderValue)>,
+    /// Boxed: few have one, and whatever may be refused is as large as this.
+    header: Option<Box<(HeaderName, HeaderValue)>>,
 }
 
 impl Refusal {
@@ -28,7 +29,7 @@ impl Refusal {
 
     /// The same, with a header.
     pub(super) fn with(self, header: (HeaderName, HeaderValue)) -> Self {
-        Self { header: Some(header), ..self }
+        Self { header: Some(Box::new(header)), ..self }
     }
 }
 
@@ -39,7 +40,7 @@ impl IntoResponse for Refusal {
             body["known"] = json!(known);
         }
         let mut response = (self.status, Json(body)).into_response();
-        response.headers_mut().extend(self.header);
+        response.headers_mut().extend(self.header.map(|header| *header));
         response
     }
 }

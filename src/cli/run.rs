@@ -47,7 +47,7 @@ pub struct Run {
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
     listen: Vec<SocketAddr>,
 
-    /// Where metrics, readiness and the configuration's status are served
+    /// Where metrics, readiness and the configuration's status are served; what other machines can reach takes a token
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15000")]
     admin: SocketAddr,
 

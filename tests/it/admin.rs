@@ -1,6 +1,7 @@
 //! The admin port against those who must not use it: pages in the operator's own browser, and other machines.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -175,15 +176,22 @@ fn folder(token: &str) -> (TempDir, PathBuf) {
 fn what_other_machines_can_reach_takes_a_token() {
     let (folder, file) = folder("short\n");
     let refused = |arguments: &[&str]| {
-        let output = serin()
+        let mut child = serin()
             .args(["run", "config.yaml", "--listen", "127.0.0.1:0"])
             .args(arguments)
             .current_dir(&folder)
             .env_remove("SERIN_ADMIN_TOKEN_FILE")
             .stdin(Stdio::null())
-            .output()
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
             .unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {}", said(&output));
+        // One that says where it listens has started: it would not end by itself.
+        let mut out = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut out).unwrap();
+        let _ = child.kill();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!((output.status.code(), out.as_str()), (Some(2), ""), "{arguments:?}: {}", said(&output));
         said(&output)
     };
     for address in ["0.0.0.0:0", "[::]:0"] {

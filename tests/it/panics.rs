@@ -3,11 +3,14 @@
 
 use std::net::SocketAddr;
 
+use serde_json::json;
+
 use super::support::client::{Client, HOST};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::h2;
 use super::support::proxy::{Proxy, serin};
+use super::support::release::{Scene, done, status};
 use super::support::upstream::Upstream;
 
 /// Where a request can meet it; the last one is behind the head of the answer.
@@ -138,4 +141,33 @@ fn a_client_of_grpc_is_told_in_its_own_way() {
     let proxy = start(&upstream, "after-the-draw=panic@1");
     let answer = proxy.client().ask(HOST, "/", &[("content-type", "application/grpc")]).unwrap();
     assert_eq!((answer.status(), answer.head.get("grpc-status"), answer.head.get("x-serin-flag")), (200, "13", "IE"));
+}
+
+/// What is Serin's own fault speaks against no version.
+#[test]
+fn no_panic_counts_against_a_canary() {
+    const REQUESTS: usize = 40;
+    const GOOD: usize = 10;
+    for point in ["in-the-attempt", "with-the-answer", BODY] {
+        let plan =
+            "  steps: [{weight: 50, approve: true}, 100]\n  analysis: {warmUp: 0s, latency: {slowerThan: off}}\n";
+        let scene = Scene::new(Upstream::named("v1"), Upstream::named("v2"), plan);
+        let proxy = scene.start_with(&format!("{point}=panic@1-{REQUESTS}"));
+        done(&proxy, &["start", "shop"]);
+        (0..REQUESTS).for_each(|_| assert_eq!(get(proxy.listen), failed(point), "{point}"));
+        (0..GOOD).for_each(|_| assert_eq!(get(proxy.listen), Some(200), "{point}"));
+        // An answer that had begun was a good one until Serin broke it off; of the others, nothing is known.
+        let counted = if point == BODY { REQUESTS + GOOD } else { GOOD };
+        eventually("all of them are seen", || {
+            let status = status(&proxy);
+            let finished = ["stable", "canary"].map(|one| status[one]["finished"].as_u64().unwrap());
+            finished.iter().sum::<u64>() == counted as u64
+        });
+        let status = status(&proxy);
+        assert_eq!(
+            (&status["stable"]["errors"], &status["canary"]["errors"]),
+            (&json!(0), &json!(0)),
+            "{point}: {status:#}"
+        );
+    }
 }

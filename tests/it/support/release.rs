@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -47,7 +47,17 @@ impl<V> Scene<V> {
 
     /// A proxy on these files.
     pub(crate) fn start(&self) -> Proxy {
+        self.start_as(serin())
+    }
+
+    /// The same, with faults put in (`SERIN_TEST_FAIL`).
+    pub(crate) fn start_with(&self, fault: &str) -> Proxy {
         let mut command = serin();
+        command.env("SERIN_TEST_FAIL", fault);
+        self.start_as(command)
+    }
+
+    fn start_as(&self, mut command: Command) -> Proxy {
         command.arg("run").arg(self.folder.path().join("config")).arg("--state-dir").arg(self.state());
         Proxy::spawn(tempfile::tempdir().unwrap(), &mut command)
     }
