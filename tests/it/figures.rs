@@ -71,7 +71,7 @@ fn time_to_effect() {
     let config = Config::default().version("v1", 100, &[v1.port]).version("v2", 0, &[v2.port]);
     let proxy = Proxy::start(&config);
     let text = |change: usize| {
-        let weights = if change % 2 == 0 { [100, 0] } else { [0, 100] };
+        let weights = if change.is_multiple_of(2) { [100, 0] } else { [0, 100] };
         (format!("# {change}\n{}", config.weights(&weights).yaml()), ["v1", "v2"][change % 2])
     };
     let mut client = proxy.client();
