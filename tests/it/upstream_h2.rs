@@ -1,5 +1,7 @@
 //! Endpoints that speak HTTP/2: how connections are shared, what is passed on, and what a refused stream means.
 
+use std::future::poll_fn;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
@@ -142,6 +144,31 @@ fn a_refused_stream_is_tried_again_whatever_its_method() {
     let proxy = Proxy::start(&Config::single(&[upstream.port]).policy(UPGRADE));
     assert_eq!(proxy.client().post("/", b"").text(), "hello");
     assert_eq!(upstream.seen().len(), 2);
+}
+
+/// What the endpoint is told about a request that nobody waits for any more.
+static TOLD: Mutex<Option<Reason>> = Mutex::new(None);
+
+async fn never_answer(_: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+    let reason = poll_fn(|cx| respond.poll_reset(cx)).await.unwrap();
+    *TOLD.lock().unwrap() = Some(reason);
+}
+
+#[test]
+fn a_stream_that_takes_too_long_is_cancelled_and_its_connection_goes_on() {
+    let upstream = Upstream::start(100, |request, respond| async move {
+        match request.uri().path() {
+            "/never" => never_answer(request, respond).await,
+            _ => greet(request, respond).await,
+        }
+    });
+    let config = Config::single(&[upstream.port]).policy(UPGRADE).rule("timeout: 1s");
+    let proxy = Proxy::with(&config, &["--workers", "1"]);
+    let answer = proxy.client().get("/never");
+    assert_eq!((answer.status(), answer.head.get("x-serin-flag")), (504, "UT"));
+    eventually("the endpoint is told", || *TOLD.lock().unwrap() == Some(Reason::CANCEL));
+    assert_eq!(proxy.client().get("/").text(), "hello");
+    assert_eq!(upstream.connections(), 1);
 }
 
 #[test]
