@@ -69,13 +69,19 @@ impl Read {
                         break End::Bad;
                     }
                 }
-                Next::Partial if bytes[at..].iter().all(|byte| b"\r\n".contains(byte)) => break End::Clean,
+                Next::Partial if are_empty_lines(&bytes[at..]) => break End::Clean,
                 Next::Partial => break End::Partial,
                 Next::Bad(_) => break End::Bad,
             }
         };
         Self { requests, end }
     }
+}
+
+/// Whether these are whole empty lines, or nothing: what a reader may skip.
+fn are_empty_lines(bytes: &[u8]) -> bool {
+    let is_line_end = |byte: &u8| b"\r\n".contains(byte);
+    bytes.iter().all(is_line_end) && !bytes.ends_with(b"\r") && !bytes.windows(2).any(|two| two == b"\r\r")
 }
 
 /// Where to cut: a few places that depend on nothing but the bytes.
