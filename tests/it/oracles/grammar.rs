@@ -44,6 +44,9 @@ pub(crate) struct Response {
     pub(crate) until_close: bool,
 }
 
+/// A line of the trailers that does not end in CR LF, or holds a CR.
+pub(crate) const LF_IN_TRAILERS: &str = "a line end in the trailers";
+
 /// A name in lower case, and the value without the space around it.
 pub(crate) type Field = (String, Vec<u8>);
 
@@ -273,7 +276,10 @@ impl Reader<'_> {
             }
         }
         loop {
-            let line = self.line()?;
+            let line = self.line().map_err(|stop| match stop {
+                Stop::Bad(_) => Stop::Bad(LF_IN_TRAILERS),
+                Stop::Partial => Stop::Partial,
+            })?;
             if line.is_empty() {
                 return Ok(body);
             }

@@ -32,8 +32,7 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     let Input { rule, destination, several, fields, filled } = Input::read(bytes);
     let before = list(&fields);
     let (request, response) = applied(&rule, &destination, several, &fields);
-    assert_eq!(list(&request), list(&response), "requests and responses differ");
-    for (name, value) in &request {
+    for (name, value) in request.iter().chain(&response) {
         assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "{name}: {value:?}");
     }
     for name in KEPT {
@@ -42,6 +41,7 @@ pub(crate) fn check(bytes: &[u8]) -> bool {
     // What variables stand for is known elsewhere.
     if !filled {
         assert_eq!(list(&request), by_hand(&rule, &destination, several, &fields));
+        assert_eq!(list(&request), list(&response), "requests and responses differ");
     }
     list(&request) != before
 }
