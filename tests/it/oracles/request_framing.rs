@@ -200,22 +200,28 @@ fn is_same(sent: &Request, got: &Request) {
         got.target
     );
     assert_eq!(end_to_end(&sent.fields, &sent.fields), end_to_end(&got.fields, &sent.fields), "{sent:?}");
+    let named = named(&sent.fields);
+    let stays = got.fields.iter().find(|(name, _)| named.contains(name) && !OWN.contains(&name.as_str()));
+    assert_eq!(stays, None, "named by Connection");
     let lengths = values(&got.fields, "content-length");
     assert!(lengths.iter().all(|length| *length == got.body.len().to_string().as_bytes()), "{got:?}");
 }
 
 /// The fields that pass, by name; those that `Connection` of the request names do not.
 fn end_to_end(fields: &[Field], sent: &[Field]) -> Vec<Field> {
-    let named = values(sent, "connection").join(&b","[..]);
-    let named = String::from_utf8_lossy(&named).to_ascii_lowercase();
-    let passes = |name: &str| {
-        let is_named = named.split(',').any(|other| other.trim() == name) && name != "authorization";
-        !OWN.contains(&name) && !is_named
-    };
+    let named = named(sent);
+    let passes = |name: &str| !OWN.contains(&name) && !named.iter().any(|other| other == name);
     let mut fields: Vec<_> = fields.iter().filter(|(name, _)| passes(name)).cloned().collect();
     // Stable: values of one name keep their order.
     fields.sort_by(|(left, _), (right, _)| left.cmp(right));
     fields
+}
+
+/// What `Connection` of the request names, but for what nobody can have removed that way.
+fn named(sent: &[Field]) -> Vec<String> {
+    let named = values(sent, "connection").join(&b","[..]);
+    let named = String::from_utf8_lossy(&named).to_ascii_lowercase();
+    named.split(',').map(|name| name.trim().to_owned()).filter(|name| name != "authorization").collect()
 }
 
 /// The next answer on a connection is the one to the next request.
