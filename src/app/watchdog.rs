@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use crate::failpoint;
 use crate::proxy::{Life, Pulse};
-use crate::telemetry::finish_reports;
+use crate::telemetry::{finish_reports, log};
 
 /// How long a worker may stay at one place, and the looks within that time.
 const LIMIT: Duration = Duration::from_secs(30);
 const LOOKS: u32 = 30;
-/// How long the backtrace of a panic may take to be logged before the process is gone.
+/// How long the backtrace of a panic may take to be logged, and what is logged to be written, before the process is gone.
 const LAST_REPORTS: Duration = Duration::from_secs(5);
 
 /// Starts the watch, for as long as the process lives.
@@ -46,6 +46,7 @@ pub(super) fn start(pulses: Vec<Arc<Pulse>>) -> io::Result<()> {
 pub(super) fn die(why: &str) -> ! {
     tracing::error!("{why}; this is a mistake in serin: the process aborts, to be started again");
     finish_reports(LAST_REPORTS);
+    log::flush(LAST_REPORTS);
     process::abort()
 }
 

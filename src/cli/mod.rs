@@ -30,7 +30,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
-use crate::telemetry::log::Log;
+use crate::telemetry::log::{self, Log};
 
 /// How long the end waits for whoever reads what is logged.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -65,7 +65,7 @@ enum Command {
 impl Cli {
     /// Does what was asked for.
     pub fn run(self) -> ExitCode {
-        let log = start_logging(match self.command {
+        start_logging(match self.command {
             // Its view says it all; lines in between would tear it apart.
             Command::Demo(_) | Command::Top(_) => "off",
             _ => "info",
@@ -88,28 +88,26 @@ impl Cli {
             Command::Top(top) => top.run(),
         };
         // The last lines say why it ended.
-        log.into_iter().for_each(|log| log.flush(LAST_WORDS));
+        log::flush(LAST_WORDS);
         code
     }
 }
 
-/// Log lines go to standard error; `SERIN_LOG` sets the level, `NO_COLOR` and a pipe turn colour off. What takes
-/// the lines; none if there is no thread for it.
-fn start_logging(level: &str) -> Option<Log> {
-    let log = Log::start(stderr()).ok()?;
+/// Log lines go to standard error; `SERIN_LOG` sets the level, `NO_COLOR` and a pipe turn colour off. Without a
+/// thread for it there is no log.
+fn start_logging(level: &str) {
+    let Ok(log) = Log::start(stderr()).map(Log::of_process) else { return };
     let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
     let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let writer = log.clone();
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(move || writer.clone())
+        .with_writer(move || log.clone())
         .with_ansi(colour)
         .with_target(false)
         // It would say so on standard error, and panic where that is gone.
         .log_internal_errors(false);
     // Only the first subscriber of a process counts; a second call changes nothing.
     let _ = lines.try_init();
-    Some(log)
 }
 
 /// Prints a result. A reader that went away needs no word.

@@ -180,6 +180,11 @@ fn within<'a>(typed: &str, candidates: impl IntoIterator<Item = &'a str>, allowe
         .map(|(.., candidate)| candidate)
 }
 
+/// Whether a header says where the body of a message ends (RFC 9112 §6): only who writes the body can know it.
+pub fn frames_a_body(name: &str) -> bool {
+    ["content-length", "transfer-encoding"].iter().any(|known| name.eq_ignore_ascii_case(known))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

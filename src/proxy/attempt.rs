@@ -14,6 +14,7 @@ use std::time::Duration;
 use http::header::{HeaderName, HeaderValue};
 use http::request::Parts;
 use http::{Request, Response};
+use http_body::Body as _;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -244,7 +245,9 @@ impl<'r> Attempts<'r> {
         let lease = self.lease.take().expect("what was sent was sent to an endpoint");
         match outcome {
             Some(Ok(mut response)) => {
-                if !headers::settle_framing(response.headers_mut()) {
+                let sound = headers::settle_framing(response.headers_mut())
+                    && (!response.body().is_end_stream() || headers::has_sound_length(response.headers()));
+                if !sound {
                     self.count(AttemptResult::Failed(Failure::Protocol.flag()), None);
                     return Step::Failed(Failure::Protocol);
                 }

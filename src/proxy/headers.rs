@@ -135,6 +135,20 @@ pub(super) fn settle_framing(headers: &mut HeaderMap) -> bool {
     true
 }
 
+/// Whether an answer without a body (to HEAD, 304) says nothing but a number for the length that it would have: hyper looks at the length
+/// of those alone that have one, and a client may read on where this one is malformed (RFC 9112 §6.3).
+pub(super) fn has_sound_length(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CONTENT_LENGTH).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut lengths = values.flat_map(|value| value.split(',')).map(|text| {
+        let text = text.trim();
+        text.parse::<u64>().ok().filter(|_| all_digits(text))
+    });
+    match lengths.next() {
+        None => true,
+        Some(first) => first.is_some() && lengths.all(|length| length == first),
+    }
+}
+
 /// Removes the fields that concern one connection only: those named by `Connection`, and the well-known ones. `Expect` is
 /// among them here: the server side of hyper answers it by itself. Gives back `Keep-Alive`.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) -> Option<HeaderValue> {
@@ -389,6 +403,17 @@ mod tests {
         ] {
             assert!(!settle_framing(&mut headers(bad)), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_length_is_a_number_once_or_again() {
+        for good in [&[][..], &[("content-length", "0")], &[("content-length", "12"), ("content-length", "12, 12")]] {
+            assert!(has_sound_length(&headers(good)), "{good:?}");
+        }
+        for bad in ["", "+1", "1 2", "1, 2", "1,", "0x1", "99999999999999999999"] {
+            assert!(!has_sound_length(&headers(&[("content-length", bad)])), "{bad}");
+        }
+        assert!(!has_sound_length(&headers(&[("content-length", "1"), ("content-length", "2")])));
     }
 
     #[test]

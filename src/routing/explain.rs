@@ -237,9 +237,10 @@ fn path_wanted(matchers: &Matchers, test: PathTest) -> String {
     }
 }
 
-/// A regular expression as it was written.
+/// A regular expression as it was written, without what [`re2::whole`](crate::config::re2::whole) puts around it.
 fn unanchored(regex: &str) -> &str {
-    regex.strip_prefix("^(?:").and_then(|rest| rest.strip_suffix(")$")).unwrap_or(regex)
+    let whole = regex.strip_prefix("(?-u)").unwrap_or(regex);
+    whole.strip_prefix(r"\A(?:").and_then(|rest| rest.strip_suffix(r")\z")).unwrap_or(regex)
 }
 
 /// A text that simple regular expressions match: `.*` and the like stand for nothing or one letter.

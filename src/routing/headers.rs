@@ -6,6 +6,7 @@ use std::fmt;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::template::{Answered, Facts, Kept, Template, Values};
+use crate::config::names;
 use crate::config::resource::virtual_service::HeaderOperations;
 use crate::config::value::StringMap;
 
@@ -176,8 +177,10 @@ fn changes(map: &StringMap, overwrite: bool) -> impl Iterator<Item = Change> {
     })
 }
 
+/// None for what is no name, and for what is not changed by header operations: the authority, and the fields that say where a body
+/// ends. A length that is not the body's would let a part of it pass for the next message.
 fn header_name(name: &str) -> Option<HeaderName> {
-    if is_authority(name) { None } else { HeaderName::from_bytes(name.as_bytes()).ok() }
+    if is_authority(name) || names::frames_a_body(name) { None } else { HeaderName::from_bytes(name.as_bytes()).ok() }
 }
 
 fn is_authority(name: &str) -> bool {
@@ -234,6 +237,17 @@ mod tests {
         let ops = HeaderOps::together(&[Some(&block)]);
         assert!(ops.is_empty());
         assert_eq!(applied(&ops, &[("x-a", "1"), ("host", "b")]), pairs(&[("x-a", "1"), ("host", "b")]));
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_left_alone() {
+        let block = operations(
+            &[("Content-Length", "5"), ("x-a", "1")],
+            &[("transfer-encoding", "chunked")],
+            &["content-length", "Transfer-Encoding"],
+        );
+        let ops = HeaderOps::together(&[Some(&block)]);
+        assert_eq!(applied(&ops, &[("content-length", "3")]), pairs(&[("content-length", "3"), ("x-a", "1")]));
     }
 
     #[test]

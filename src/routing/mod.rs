@@ -15,8 +15,6 @@ mod matching;
 pub mod mirror;
 pub mod policy;
 pub mod redirect;
-#[cfg(test)]
-mod reference;
 pub mod rewrite;
 pub mod split;
 pub mod sticky;

@@ -143,6 +143,8 @@ impl Substitution {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn replaced(matched: Matched, new: &str, path: &str) -> String {
@@ -209,5 +211,19 @@ mod tests {
         assert_eq!(substituted(r"^/a\Cb", "/x", "/a.b/c").as_deref(), Some("/x/c"));
         assert_eq!(substituted(r"\d", "x", "/1٣").as_deref(), Some("/x٣"));
         assert_eq!(substituted("[a&&b]", "x", "/a&").as_deref(), Some("/xx"));
+    }
+
+    proptest! {
+        /// Nothing is decoded or repaired between the match and the endpoint, so that no rule is passed by writing a path differently.
+        #[test]
+        fn what_is_behind_a_prefix_is_sent_on_as_it_came(
+            prefix in "/[a%2f/.]{0,4}",
+            rest in "[a-c%0-9A-F/.;\\\\|]{0,12}",
+            query in "([?][a-c%=&/?]{0,8})?",
+        ) {
+            let target = format!("{prefix}{rest}{query}");
+            let new = PathRewrite::Replace("/new".into()).apply(&target, Matched::Prefix(prefix.len()));
+            prop_assert_eq!(new.unwrap_or(target), format!("/new{rest}{query}"));
+        }
     }
 }

@@ -60,6 +60,8 @@ impl<T> Split<T> {
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use rand::SeedableRng as _;
+    use rand::rngs::SmallRng;
 
     use super::*;
 
@@ -113,6 +115,23 @@ mod tests {
         assert_eq!(split.pick(0).value, 0);
     }
 
+    /// Chance that a right splitter fails: below one in a million, and the draws are the same each time.
+    #[test]
+    fn shares_of_many_draws_are_the_weights() {
+        const DRAWS: u32 = 1_000_000;
+        let weights = [0, 1, 9, 0, 90, 400, 500];
+        let (split, mut draws) = (split(&weights).unwrap(), SmallRng::seed_from_u64(11));
+        let mut counts = [0_u32; 7];
+        (0..DRAWS).for_each(|_| counts[split.pick(draws.next_u64()).value] += 1);
+        let deviation = |(count, weight): (&u32, &u64)| {
+            let expected = f64::from(DRAWS) * *weight as f64 / 1_000.0;
+            if *weight == 0 { f64::from(*count) * 1e9 } else { (f64::from(*count) - expected).powi(2) / expected }
+        };
+        let chi_squared: f64 = counts.iter().zip(&weights).map(deviation).sum();
+        // Four degrees of freedom: 33.4 is passed with probability 1e-6.
+        assert!(chi_squared < 33.4, "{chi_squared}: {counts:?}");
+    }
+
     proptest! {
         #[test]
         fn evenly_spread_draws_give_exact_proportions(weights in prop::collection::vec(0u64..50, 2..6)) {
@@ -135,6 +154,21 @@ mod tests {
             let picked = split(&weights).unwrap().pick(any).value;
             prop_assert_eq!(picked, laid_out[position as usize]);
             prop_assert!(weights[picked] > 0);
+        }
+
+        /// Who keeps a draw (a cookie, a seed) moves only if it must, and never back.
+        #[test]
+        fn a_step_moves_only_the_difference(one in 0u64..=100, other in 0u64..=100) {
+            let (less, more) = (one.min(other), one.max(other));
+            let [before, after] = [less, more].map(|canary| split(&[100 - canary, canary]).unwrap());
+            let mut moved = 0;
+            for step in 0..1_000 {
+                let draw = draw(step, 1_000);
+                let (before, after) = (before.pick(draw).value, after.pick(draw).value);
+                prop_assert!(before <= after, "step {} went back", step);
+                moved += u64::from(before != after);
+            }
+            prop_assert_eq!(moved, (more - less) * 10);
         }
     }
 }

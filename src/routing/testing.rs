@@ -2,10 +2,10 @@
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
-use regex::bytes::RegexBuilder;
 
 use super::table::RequestView;
 use crate::config::place::{Place, Spanned};
+use crate::config::re2;
 use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination,
 };
@@ -29,11 +29,9 @@ pub(super) fn prefix(value: &str) -> StringMatch {
     StringMatch::Prefix(value.to_owned())
 }
 
-/// As the decoder makes it: anchored, ASCII classes.
+/// As the decoder makes it.
 pub(super) fn regex(value: &str) -> StringMatch {
-    let anchored = format!("^(?:{value})$");
-    let regex = RegexBuilder::new(&anchored).unicode(false).build().map_err(|error| error.to_string());
-    StringMatch::Regex(Pattern { text: value.to_owned(), regex })
+    StringMatch::Regex(Pattern { text: value.to_owned(), regex: re2::whole(value) })
 }
 
 pub(super) fn map(pairs: &[(&str, &str)]) -> StringMap {

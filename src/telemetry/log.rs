@@ -2,6 +2,7 @@
 //! fail because nobody does: lines go through a bounded queue to a thread that writes them.
 
 use std::io::{self, Write};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -16,6 +17,16 @@ static LOST: AtomicU64 = AtomicU64::new(0);
 /// How many lines were lost since the process began: nobody took them, or the disk was full.
 pub fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
+}
+
+/// The log of the process.
+static OF_PROCESS: OnceLock<Log> = OnceLock::new();
+
+/// Waits until everything is written that the process has said, no longer than `limit`. Not at all where the queue is full.
+pub fn flush(limit: Duration) {
+    if let Some(log) = OF_PROCESS.get() {
+        log.flush(limit);
+    }
 }
 
 enum Message {
@@ -39,8 +50,14 @@ impl Log {
         Ok(Self(messages))
     }
 
+    /// Makes it the one that [`flush`] means. The first one stays it.
+    pub fn of_process(self) -> Self {
+        let _ = OF_PROCESS.set(self.clone());
+        self
+    }
+
     /// Waits until everything is written that was said, no longer than `limit`. Not at all where the queue is full.
-    pub fn flush(&self, limit: Duration) {
+    fn flush(&self, limit: Duration) {
         let (done, written) = sync_channel(1);
         if self.0.try_send(Message::Written(done)).is_ok() {
             // Too late, or the thread has ended: there is nobody to tell.

@@ -236,5 +236,31 @@ mod tests {
             let seconds = granted.len() as u64 / 10;
             prop_assert!(retries <= requests / 5 + 3 * seconds + 30);
         }
+
+        /// Whatever fails when: retries that were granted and not made yet, requests that nobody looked at, long pauses.
+        #[test]
+        fn no_schedule_costs_more_than_a_fifth_and_three_a_second(events in prop::collection::vec(0_u8..12, 1..2_000)) {
+            let start = Instant::now();
+            let budget = Budget::new(0, MEMORY);
+            let (mut requests, mut granted, mut pending, mut millis) = (0_u64, 0_u64, 0_u64, 0_u64);
+            for event in events {
+                match event {
+                    0..=2 => requests += 1,
+                    3..=7 => {
+                        let now = start + Duration::from_millis(millis);
+                        let made = requests + granted - pending;
+                        let taken = u64::from(budget.withdraw(made, now));
+                        (granted, pending) = (granted + taken, pending + taken);
+                    }
+                    8 => pending = pending.saturating_sub(1),
+                    9 => pending = 0,
+                    10 => millis += 37,
+                    _ => millis += 1_900,
+                }
+                // What may be spent at once at the start is as much as ten seconds bring.
+                let allowed = requests / 5 + 3 * (millis / 1_000 + 10);
+                prop_assert!(granted <= allowed, "{granted} retries of {requests} requests in {millis} ms");
+            }
+        }
     }
 }

@@ -5,9 +5,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use serin::config::load::{self, Loaded, Read, Source};
+use serin::config::load;
 use serin::config::render;
 use serin::config::settings::Settings;
+
+use super::oracles::config_bytes;
 
 /// Where changes begin: every fixture that is text, good and bad.
 fn fixtures() -> Vec<String> {
@@ -28,46 +30,6 @@ const TYPED: [&str; 24] = [
     "\n", "\r", "\t", " ", "  ", ":", ": ", "- ", "-", "---\n", "...\n", "{", "}", "[", "]", ",", "&a ", "*a",
     "!!str ", "\"", "'", "|\n", "# ", "한",
 ];
-
-fn load(text: &str) -> Loaded {
-    let sources = vec![Source { path: "vs.yaml".into(), text: text.into() }];
-    load::load(Read { sources, ..Read::default() }, &Settings::default())
-}
-
-/// Lines as the parser counts them: `\n`, `\r\n` or `\r`.
-fn lines(text: &str) -> Vec<String> {
-    text.replace("\r\n", "\n").replace('\r', "\n").split('\n').map(str::to_owned).collect()
-}
-
-/// Every problem is at a line of the text; one of the file as a whole only if `whole`.
-fn are_inside(loaded: &Loaded, text: &str, whole: bool) -> Result<(), TestCaseError> {
-    let lines = lines(text);
-    for diagnostic in &loaded.diagnostics {
-        let place = diagnostic.place;
-        if whole && place.line == 0 {
-            continue;
-        }
-        let line = (place.line as usize).checked_sub(1).and_then(|index| lines.get(index));
-        prop_assert!(line.is_some(), "line {} of {}: {}", place.line, lines.len(), diagnostic.message);
-        let length = line.map_or(0, |line| line.chars().count());
-        prop_assert!((1..=length + 1).contains(&(place.column as usize)), "{place:?}: {}", diagnostic.message);
-        prop_assert_eq!(place.file, 0);
-        prop_assert!(!diagnostic.message.is_empty());
-    }
-    let entries = render::entries(loaded);
-    prop_assert!(entries.iter().all(|entry| entry.file == "vs.yaml" || entry.file.ends_with("/vs.yaml")));
-    prop_assert_eq!(entries.len(), loaded.diagnostics.len());
-    Ok(())
-}
-
-fn judge(text: &str) -> Result<(), TestCaseError> {
-    let loaded = load(text);
-    are_inside(&loaded, text, text.trim().is_empty())?;
-    let said = render::text(&loaded, true);
-    prop_assert!(!said.contains('\r') && said.chars().all(|c| c == '\n' || c == '\x1b' || !c.is_control()));
-    prop_assert_eq!(&load(text).diagnostics, &loaded.diagnostics);
-    Ok(())
-}
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -127,12 +89,12 @@ proptest! {
         for change in &changes {
             apply(&mut text, change);
         }
-        judge(&text)?;
+        config_bytes::check_text(&text);
     }
 
     #[test]
     fn any_text_gets_an_answer(text in "(\\PC|[\n\r\t:{}\\[\\]&*!|>#'\"-]){0,60}") {
-        judge(&text)?;
+        config_bytes::check_text(&text);
     }
 }
 
@@ -149,7 +111,7 @@ proptest! {
         let text = String::from_utf8_lossy(&bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let wide = bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]);
-        are_inside(&loaded, text, wide || text.trim().is_empty())?;
+        config_bytes::are_inside(&loaded, text, wide || text.trim().is_empty());
         let said = render::text(&loaded, false);
         prop_assert!(said.starts_with("error") || said.starts_with("warning"));
     }

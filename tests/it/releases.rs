@@ -50,6 +50,7 @@ fn a_healthy_canary_is_promoted_to_the_end() {
     let proxy = scene.start();
     done(&proxy, &["start"]);
     until(&proxy, "promoted", 5_000);
+    eventually("that is kept, and in force", || status(&proxy)["effective_weight"].as_u64() == Some(100));
     let stable = scene.v1.ledger.len();
     let mut client = proxy.client();
     assert!((0..200).all(|_| client.get("/").head.get("x-version") == "v2"));

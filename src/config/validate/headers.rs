@@ -3,6 +3,7 @@
 use super::report::{Report, conflict, no_effect, unsupported, wrong};
 use super::variables::{self, Piece, Variable};
 use crate::config::diagnostic::Diagnostic;
+use crate::config::names;
 use crate::config::place::{Place, Spanned};
 use crate::config::resource::virtual_service::{HeaderOperations, Headers, HttpRewrite};
 
@@ -79,6 +80,9 @@ fn operation_name(report: &mut Report, name: &Spanned<String>, may_be_host: bool
         report.wrong(name.place, format!("`{}`: a header that begins with `:` cannot be changed", name.value));
     } else if !is_token(name) {
         report.wrong(name.place, format!("`{}` is no header name", name.value));
+    } else if names::frames_a_body(name) {
+        let message = format!("`{}` says where a body ends: it is never changed", name.value);
+        report.add(no_effect(name.place, message));
     }
 }
 
@@ -159,5 +163,17 @@ mod tests {
         let spec =
             "  hosts: [a]\n  http:\n  - route: [{destination: {host: b}}]\n    headers: {request: {set: {a: ''}}}";
         assert_eq!(warnings("VirtualService", spec), ["an empty value changes nothing, as in Envoy"]);
+    }
+
+    #[test]
+    fn what_frames_a_body_is_said_to_stay() {
+        for operation in ["set: {Content-Length: '5'}", "add: {transfer-encoding: chunked}", "remove: [content-length]"]
+        {
+            let spec = format!(
+                "  hosts: [a]\n  http:\n  - route: [{{destination: {{host: b}}}}]\n    headers: {{response: {{{operation}}}}}"
+            );
+            let said = warnings("VirtualService", &spec);
+            assert!(said.len() == 1 && said[0].ends_with("says where a body ends: it is never changed"), "{said:?}");
+        }
     }
 }
