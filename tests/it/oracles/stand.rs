@@ -136,6 +136,7 @@ fn options(port: u16) -> Options {
         listeners: Listeners { mesh: vec![any], port_map: Vec::new() },
         admin: any,
         admin_hosts: Vec::new(),
+        admin_token_file: None,
         buckets: Buckets::default(),
         workers: 1,
         seed: Some(1),
