@@ -207,11 +207,15 @@ fn is_same(sent: &Request, got: &Request) {
     assert!(lengths.iter().all(|length| *length == got.body.len().to_string().as_bytes()), "{got:?}");
 }
 
+/// How the proxy names itself in `via`.
+const SIGNATURE: &[u8] = b" serin-";
+
 /// The fields that pass, by name; those that `Connection` of the request names do not.
 fn end_to_end(fields: &[Field], sent: &[Field]) -> Vec<Field> {
     let named = named(sent);
     let passes = |name: &str| !OWN.contains(&name) && !named.iter().any(|other| other == name);
-    let mut fields: Vec<_> = fields.iter().filter(|(name, _)| passes(name)).cloned().collect();
+    let signs = |(name, value): &Field| name == "via" && value.windows(SIGNATURE.len()).any(|part| part == SIGNATURE);
+    let mut fields: Vec<_> = fields.iter().filter(|one| passes(&one.0) && !signs(one)).cloned().collect();
     // Stable: values of one name keep their order.
     fields.sort_by(|(left, _), (right, _)| left.cmp(right));
     fields
