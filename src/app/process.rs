@@ -122,7 +122,7 @@ impl Signals {
         };
         let outcome = tokio::select! {
             outcome = started => outcome,
-            _ = self.terminate.recv() => {
+            _ = async { tokio::select! { _ = self.terminate.recv() => {}, _ = self.quit.recv() => {} } } => {
                 running.go_on();
                 return Some(Farewell::Announced);
             }

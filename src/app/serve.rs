@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -35,7 +36,7 @@ const ANNOUNCE: Duration = Duration::from_secs(5);
 /// Connections that were idle when the drain began may bring one more request for this long.
 const LAME_DUCK: Duration = Duration::from_secs(2);
 /// How long the end waits for whoever reads the access log.
-const LAST_LINES: Duration = Duration::from_secs(1);
+const LAST_LINES: Duration = Duration::from_secs(5);
 /// How long the first look-up of names may delay the start.
 const FIRST_LOOKUP: Duration = Duration::from_secs(1);
 
@@ -59,6 +60,8 @@ pub struct Running {
     log_thread: Option<AccessLogThread>,
     watch: Option<FileWatch>,
     open: Arc<ListenerSet>,
+    /// Whether nobody is to take over any more.
+    going_on: Arc<AtomicBool>,
 }
 
 /// The admin port. It may end before the rest: where another process has taken over.
@@ -134,6 +137,7 @@ pub fn start(options: Options) -> Result<Running, String> {
         log_thread,
         watch,
         open: listeners,
+        going_on: Arc::default(),
     })
 }
 
@@ -280,15 +284,25 @@ impl Running {
     /// Changes nothing from now on, and leaves the releases, with all that is known of them, to another process. Waits for what is
     /// under way; to be called where that is no harm.
     pub(super) fn rest(&self) -> impl FnOnce() + Send + 'static {
-        let (publisher, releases) = (self.publisher.clone(), self.releases.clone());
+        let (publisher, releases, going_on) =
+            (self.publisher.clone(), self.releases.clone(), Arc::clone(&self.going_on));
+        going_on.store(false, Ordering::SeqCst);
         move || {
             publisher.freeze();
+            // Who waited for this may have given up, and everything goes on already.
+            if going_on.load(Ordering::SeqCst) {
+                return;
+            }
             releases.suspend();
+            if going_on.load(Ordering::SeqCst) {
+                releases.resume();
+            }
         }
     }
 
     /// Everything goes on here, and what was changed meanwhile is read.
     pub(super) fn go_on(&self) {
+        self.going_on.store(true, Ordering::SeqCst);
         self.releases.resume();
         self.publisher.thaw();
         self.reload_soon(Trigger::Signal);

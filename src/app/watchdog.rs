@@ -44,6 +44,8 @@ pub(super) fn start(pulses: Vec<Arc<Pulse>>) -> io::Result<()> {
 
 /// Says why, and aborts.
 pub(super) fn die(why: &str) -> ! {
+    // Whatever waits to be written leaves room for this.
+    log::flush(LAST_REPORTS);
     tracing::error!("{why}; this is a mistake in serin: the process aborts, to be started again");
     finish_reports(LAST_REPORTS);
     log::flush(LAST_REPORTS);

@@ -30,6 +30,7 @@ use clap::{Parser, Subcommand};
 use serde_json::Value;
 use tracing_subscriber::EnvFilter;
 
+use crate::telemetry::finish_reports;
 use crate::telemetry::log::{self, Log};
 
 /// How long the end waits for whoever reads what is logged.
@@ -70,7 +71,9 @@ impl Cli {
             Command::Demo(_) | Command::Top(_) => "off",
             _ => "info",
         });
-        let code = match self.command {
+        // The last lines say why it ended, also where that is a panic.
+        let _last = LastWords;
+        match self.command {
             Command::Check(check) => check.run(),
             Command::Completions(completions) => completions.run(),
             Command::Demo(demo) => demo.run(),
@@ -86,10 +89,17 @@ impl Cli {
             Command::Status(status) => status.run(),
             Command::Test(test) => test.run(),
             Command::Top(top) => top.run(),
-        };
-        // The last lines say why it ended.
+        }
+    }
+}
+
+/// Dropped at the end of the process: everything that was said is written.
+struct LastWords;
+
+impl Drop for LastWords {
+    fn drop(&mut self) {
+        finish_reports(LAST_WORDS);
         log::flush(LAST_WORDS);
-        code
     }
 }
 
@@ -122,6 +132,8 @@ fn print_json(value: &Value) {
 
 /// Says something on standard error. A reader that went away needs no word.
 fn say(message: &str) {
+    // What led to it comes first.
+    log::flush(LAST_WORDS);
     let _ = writeln!(stderr(), "{message}");
 }
 

@@ -93,7 +93,7 @@ impl Reading {
         let mut loaded = load::load(read, settings);
         if !loaded.is_valid() {
             loaded.diagnostics.retain(crate::config::diagnostic::Diagnostic::is_error);
-            eprint!("{}", render::text(&loaded, false));
+            super::say(render::text(&loaded, false).trim_end());
             super::say("error: this configuration is refused: nothing of it would be served");
             return Err(ExitCode::from(1));
         }

@@ -168,7 +168,9 @@ impl Run {
                 None => Inputs::Text(text),
             }
         };
-        let max_connections = self.client.max_connections.unwrap_or_else(app::connections_allowed);
+        // As many descriptors as may be had, whatever is made of them.
+        let allowed = app::connections_allowed();
+        let max_connections = self.client.max_connections.unwrap_or(allowed);
         Ok(Options {
             inputs,
             settings: Settings {

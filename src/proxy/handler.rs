@@ -31,6 +31,7 @@ use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, Reque
 use crate::snapshot::{Destination, Exposed, Snapshot};
 use crate::telemetry::Entrant;
 use crate::telemetry::access_log::Line;
+use crate::upstream::RequestBody;
 
 /// What every request of one client connection has in common.
 #[derive(Debug)]
@@ -68,7 +69,7 @@ impl Client {
         let head_only = parts.method == Method::HEAD;
         let journey = match record.admit() {
             true => self.route(parts, incoming, &mut record).await,
-            false => turned_away(&parts, &incoming, &mut record),
+            false => turned_away(&parts, incoming, &mut record),
         };
         self.state.answering();
         streams::note(Waits::Client);
@@ -284,10 +285,12 @@ impl Client {
 }
 
 /// The answer to a request for which there is no place.
-fn turned_away(parts: &Parts, incoming: &Incoming, record: &mut Record) -> Journey {
+fn turned_away(parts: &Parts, incoming: Incoming, record: &mut Record) -> Journey {
     let mut journey = Journey::failed(&Failure::Full, None, &parts.headers, record);
-    if parts.version != Version::HTTP_2 && !incoming.is_end_stream() {
-        // Nobody will read that body.
+    let has_body = !incoming.is_end_stream();
+    // Reads on for a while: closed at once, the connection would be reset, and the answer lost to who still writes.
+    drop(RequestBody::new(incoming));
+    if parts.version != Version::HTTP_2 && has_body {
         journey.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     journey

@@ -241,8 +241,8 @@ struct Pseudonym {
 
 static PSEUDONYM: LazyLock<Pseudonym> = LazyLock::new(|| {
     let name = format!("serin-{:08x}", rand::random::<u32>());
-    let value =
-        |version: &str| HeaderValue::from_str(&format!("{version} {name}")).expect("a name of letters and digits");
+    // Static, once: all workers together would count the holders of a shared one.
+    let value = |version: &str| HeaderValue::from_static(format!("{version} {name}").leak());
     Pseudonym { http10: value("1.0"), http11: value("1.1"), http2: value("2"), name }
 });
 

@@ -354,10 +354,9 @@ impl Drop for Record {
                 self.aborted = (self.status != 0).then_some(Blame::Client);
                 self.status = CLIENT_GONE;
                 self.flags.insert(Flag::DC);
+                self.connection.request_given_up(self.started, Instant::now());
             }
-            let now = Instant::now();
-            self.connection.request_given_up(self.started, now);
-            self.tell(now);
+            self.tell(Instant::now());
         }
     }
 }

@@ -4,9 +4,9 @@
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Lines that may wait to be written.
 const QUEUE: usize = 1024;
@@ -22,7 +22,7 @@ pub fn lost() -> u64 {
 /// The log of the process.
 static OF_PROCESS: OnceLock<Log> = OnceLock::new();
 
-/// Waits until everything is written that the process has said, no longer than `limit`. Not at all where the queue is full.
+/// Waits until everything is written that the process has said, no longer than `limit`.
 pub fn flush(limit: Duration) {
     if let Some(log) = OF_PROCESS.get() {
         log.flush(limit);
@@ -56,13 +56,19 @@ impl Log {
         self
     }
 
-    /// Waits until everything is written that was said, no longer than `limit`. Not at all where the queue is full.
+    /// Waits until everything is written that was said, no longer than `limit`.
     fn flush(&self, limit: Duration) {
-        let (done, written) = sync_channel(1);
-        if self.0.try_send(Message::Written(done)).is_ok() {
-            // Too late, or the thread has ended: there is nobody to tell.
-            let _ = written.recv_timeout(limit);
+        let (since, (done, written)) = (Instant::now(), sync_channel(1));
+        let mut message = Message::Written(done);
+        while let Err(TrySendError::Full(back)) = self.0.try_send(message) {
+            if since.elapsed() >= limit {
+                return;
+            }
+            message = back;
+            thread::sleep(Duration::from_millis(1));
         }
+        // Too late, or the thread has ended: there is nobody to tell.
+        let _ = written.recv_timeout(limit.saturating_sub(since.elapsed()));
     }
 }
 
@@ -137,8 +143,8 @@ mod tests {
         }
         let dropped = lost() - before;
         assert!((9..=10).contains(&dropped), "{dropped}");
-        log.flush(Duration::from_secs(3600));
-        assert!(took.lock().unwrap().is_empty(), "a full queue is not waited for");
+        log.flush(Duration::from_millis(2));
+        assert!(took.lock().unwrap().is_empty(), "a reader that takes nothing is not waited for");
 
         let written = QUEUE + 10 - usize::try_from(dropped).unwrap();
         (0..written).for_each(|_| go.send(true).unwrap());

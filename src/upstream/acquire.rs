@@ -24,6 +24,13 @@ use super::transport::Http2Policy;
 /// A handshake to come: how, and with which name.
 type Handshake = (Arc<ClientConfig>, ServerName<'static>);
 
+/// Whether a request that meets a connection which is just closing may be sent again: it is idempotent, and has no body.
+fn may_be_repeated(head: &Parts) -> bool {
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    let is_empty = length.is_none_or(|length| length == "0") && !head.headers.contains_key(header::TRANSFER_ENCODING);
+    head.method.is_idempotent() && is_empty
+}
+
 impl Cluster {
     /// A connection to the endpoint of a lease, for a request with this head, whose version is the one of its client. A
     /// failure of the endpoint is reported.
@@ -36,7 +43,7 @@ impl Cluster {
         // Only where the name of a handshake depends on the request do its connections.
         let by_host = self.policy().transport.tls.as_ref().is_some_and(|tls| tls.server_name().is_none());
         let name = if by_host { host(&head.headers) } else { None };
-        let wanted = Wanted { server_name: name, fresh: !head.method.is_idempotent() };
+        let wanted = Wanted { server_name: name, fresh: !may_be_repeated(head) };
         // A block instead of an async function, which would hold its arguments twice: this is in every request's future.
         async move {
             let pool = lease.endpoint().pool(worker);
@@ -112,6 +119,9 @@ impl Cluster {
     /// An open connection of this worker that has nothing to do.
     async fn idle(&self, endpoint: &Endpoint, worker: usize, wanted: Wanted<'_>) -> Option<Box<Http1>> {
         while let Some(mut idle) = endpoint.pool(worker).take(self.policy().lifetime(), wanted) {
+            if wanted.fresh {
+                yield_now().await;
+            }
             if idle.sender.ready().await.is_ok() {
                 return Some(idle);
             }

@@ -234,9 +234,9 @@ async fn connect_tcp(addresses: &[SocketAddr], keepalive: Keepalive) -> Result<T
 const EMFILE: i32 = 24;
 
 fn classify(error: io::Error) -> ConnectError {
-    // EAGAIN 11 and EADDRNOTAVAIL 99 (no source port left), ENOMEM 12, ENFILE 23, ENOBUFS 105.
+    // EADDRNOTAVAIL 99 (no source port left), ENOMEM 12, ENFILE 23, ENOBUFS 105.
     match error.raw_os_error() {
-        Some(11 | 12 | 23 | EMFILE | 99 | 105) => ConnectError::Exhausted(error),
+        Some(12 | 23 | EMFILE | 99 | 105) => ConnectError::Exhausted(error),
         _ => ConnectError::Io(error),
     }
 }

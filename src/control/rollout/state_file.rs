@@ -1,12 +1,13 @@
 //! What survives the process: the state of each release, as one JSON file in the state directory. Written beside its place, made
 //! durable, and renamed, so that a reader finds the old or the new one, whole.
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
@@ -58,8 +59,35 @@ pub(super) enum Unusable {
 #[derive(Clone, Debug)]
 pub(super) struct StateDir {
     path: PathBuf,
+    claim: Arc<Mutex<Claim>>,
+}
+
+/// What this process has of a folder.
+#[derive(Debug, Default)]
+struct Claim {
     /// Held, not read; none as long as it could not be had.
-    lock: Arc<OnceLock<File>>,
+    lock: Option<File>,
+    /// Where it was had only after this process had begun: the releases whose files are known since. Any other file there is of
+    /// before, and was never read.
+    known: Option<HashSet<String>>,
+}
+
+/// Why a folder is not this process's.
+#[derive(Debug, thiserror::Error)]
+enum NotClaimed {
+    #[error("another serin keeps its releases there")]
+    Taken,
+    #[error("{0}")]
+    Io(#[from] io::Error),
+}
+
+impl From<NotClaimed> for io::Error {
+    fn from(not: NotClaimed) -> Self {
+        match not {
+            NotClaimed::Io(error) => error,
+            taken @ NotClaimed::Taken => Self::other(taken),
+        }
+    }
 }
 
 impl StateDir {
@@ -69,10 +97,12 @@ impl StateDir {
     /// # Errors
     /// Another process has it.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let folder = Self { path: path.to_owned(), lock: Arc::default() };
-        match folder.claim() {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => Err(error),
+        let folder = Self { path: path.to_owned(), claim: Arc::default() };
+        let claimed = folder.claim();
+        match claimed.map(drop) {
+            Err(taken @ NotClaimed::Taken) => Err(taken.into()),
             Err(error) => {
+                folder.lock().known = Some(HashSet::new());
                 let place = path.display();
                 tracing::error!(
                     "{place}: the states of releases cannot be kept, nothing is raised until they can be: {error}"
@@ -84,26 +114,27 @@ impl StateDir {
     }
 
     /// Makes the folder and takes its lock, where that was not done yet.
-    fn claim(&self) -> io::Result<()> {
-        if self.lock.get().is_some() {
-            return Ok(());
+    fn claim(&self) -> Result<MutexGuard<'_, Claim>, NotClaimed> {
+        let mut claim = self.lock();
+        if claim.lock.is_none() {
+            fs::create_dir_all(&self.path)?;
+            let lock = File::create(self.path.join(LOCK))?;
+            lock.try_lock().map_err(|error| match error {
+                TryLockError::WouldBlock => NotClaimed::Taken,
+                TryLockError::Error(error) => error.into(),
+            })?;
+            claim.lock = Some(lock);
         }
-        fs::create_dir_all(&self.path)?;
-        let lock = File::create(self.path.join(LOCK))?;
-        lock.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => {
-                io::Error::new(ErrorKind::ResourceBusy, "another serin keeps its releases there")
-            }
-            TryLockError::Error(error) => error,
-        })?;
-        // Of two at once, one fails and tries again.
-        let _ = self.lock.set(lock);
-        Ok(())
+        Ok(claim)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Claim> {
+        self.claim.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether nobody else in this process has a copy.
     pub(super) fn is_unshared(&self) -> bool {
-        Arc::strong_count(&self.lock) == 1
+        Arc::strong_count(&self.claim) == 1
     }
 
     /// Where it is.
@@ -116,6 +147,12 @@ impl StateDir {
     /// # Errors
     /// There is one that cannot be used.
     pub(super) fn load(&self, name: &str) -> Result<Option<Kept>, Unusable> {
+        // Without the folder it is not known whether there is one.
+        let mut claim = self.claim().map_err(io::Error::from)?;
+        if let Some(known) = &mut claim.known {
+            known.insert(name.to_owned());
+        }
+        drop(claim);
         let text = match fs::read(self.file(name, "json")) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -137,7 +174,13 @@ impl StateDir {
     /// # Errors
     /// The old state is still there.
     pub(super) fn save(&self, name: &str, kept: &Kept) -> io::Result<()> {
-        self.claim()?;
+        let mut claim = self.claim().map_err(io::Error::from)?;
+        let is_new = claim.known.as_mut().is_some_and(|known| known.insert(name.to_owned()));
+        drop(claim);
+        if is_new && self.file(name, "json").exists() {
+            let aside = self.put_aside(name)?;
+            tracing::warn!("release {name}: a state that could not be read at the start is now {}", aside.display());
+        }
         self.write(&self.file(name, "json"), &serde_json::to_vec(kept)?)
     }
 
@@ -272,7 +315,13 @@ pub(super) mod tests {
         assert!(state.load("a").is_err(), "what is not known is not taken for nothing");
         assert!(state.save("a", &kept(10)).is_err());
         fs::remove_file(&place).unwrap();
+        // A mount that comes late brings what was kept before.
+        fs::create_dir(&place).unwrap();
+        fs::write(place.join("a.json"), "of before").unwrap();
         state.save("a", &kept(10)).unwrap();
+        assert_eq!(fs::read_to_string(place.join("a.unreadable-1.json")).unwrap(), "of before");
+        state.save("a", &kept(30)).unwrap();
+        assert!(!place.join("a.unreadable-2.json").exists());
         assert!(StateDir::open(&place).is_err(), "it is locked now");
         fs::remove_dir_all(&place).unwrap();
         assert!(state.save("a", &kept(10)).is_err());
