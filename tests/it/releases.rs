@@ -67,7 +67,8 @@ fn a_healthy_canary_is_promoted_to_the_end() {
 #[test]
 fn an_outage_of_both_versions_rolls_nothing_back() {
     let scene = Scene::new(failing(), failing(), WAITING);
-    let proxy = scene.start();
+    // One of a hundred such releases may be rolled back by chance: that is what the evidence promises, and not what is tested here.
+    let proxy = scene.start_seeded("1");
     done(&proxy, &["start"]);
     let mut client = proxy.client();
     (0..400).for_each(|_| drop(client.get("/")));

@@ -50,6 +50,13 @@ impl<V> Scene<V> {
         self.start_as(serin())
     }
 
+    /// The same, with the same draws each time.
+    pub(crate) fn start_seeded(&self, seed: &str) -> Proxy {
+        let mut command = serin();
+        command.args(["run", "--seed", seed]);
+        self.serve(command)
+    }
+
     /// The same, with faults put in (`SERIN_TEST_FAIL`).
     pub(crate) fn start_with(&self, fault: &str) -> Proxy {
         let mut command = serin();
@@ -58,7 +65,12 @@ impl<V> Scene<V> {
     }
 
     fn start_as(&self, mut command: Command) -> Proxy {
-        command.arg("run").arg(self.folder.path().join("config")).arg("--state-dir").arg(self.state());
+        command.arg("run");
+        self.serve(command)
+    }
+
+    fn serve(&self, mut command: Command) -> Proxy {
+        command.arg(self.folder.path().join("config")).arg("--state-dir").arg(self.state());
         Proxy::spawn(tempfile::tempdir().unwrap(), &mut command)
     }
 
