@@ -68,7 +68,7 @@ fn a_listener_that_accepts_no_more_ends_its_worker() {
     let _client = proxy.client();
     let log = aborted(proxy);
     // What it was doing is its last sign of life, and it may have looked after its connections since.
-    assert!(log.contains("serin-worker-0 has died, when it was"), "{log}");
+    assert!(log.contains("serin-worker-") && log.contains("has died, when it was"), "{log}");
 }
 
 #[test]
