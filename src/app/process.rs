@@ -90,8 +90,7 @@ impl Signals {
         let mut health = interval(Duration::from_secs(1));
         loop {
             tokio::select! {
-                _ = self.terminate.recv() => return Farewell::Announced,
-                _ = self.quit.recv() => return Farewell::Announced,
+                () = either(&mut self.terminate, &mut self.quit) => return Farewell::Announced,
                 _ = self.interrupt.recv() => return Farewell::Silent,
                 _ = self.rotate.recv() => tracing::info!("nothing to open again: the access log follows its file by itself"),
                 _ = self.hang_up.recv() => running.reload_soon(Trigger::Signal),
@@ -122,7 +121,7 @@ impl Signals {
         };
         let outcome = tokio::select! {
             outcome = started => outcome,
-            _ = async { tokio::select! { _ = self.terminate.recv() => {}, _ = self.quit.recv() => {} } } => {
+            () = either(&mut self.terminate, &mut self.quit) => {
                 running.go_on();
                 return Some(Farewell::Announced);
             }
@@ -152,9 +151,16 @@ impl Signals {
 
     async fn any_end(&mut self) {
         tokio::select! {
-            _ = self.terminate.recv() => {}
+            () = either(&mut self.terminate, &mut self.quit) => {}
             _ = self.interrupt.recv() => {}
-            _ = self.quit.recv() => {}
         }
+    }
+}
+
+/// Waits for one of two signals that mean the same.
+async fn either(one: &mut Signal, other: &mut Signal) {
+    tokio::select! {
+        _ = one.recv() => {}
+        _ = other.recv() => {}
     }
 }

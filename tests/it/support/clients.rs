@@ -148,30 +148,35 @@ pub(crate) fn post(client: &mut Wire, id: &str) -> io::Result<Message> {
     client.answer()
 }
 
-/// Sends on one connection until the answer says that it was the last.
+/// Sends one request after another.
 fn kept_alive(proxy: SocketAddr, name: usize, comes_back: bool, stop: &Stop) -> Sent {
-    let (mut client, mut sent) = (Client::connect(proxy), Sent::default());
-    for number in 0.. {
+    one_after_another(proxy, comes_back, stop, |client, number| {
         let id = format!("kept/{name}/{number}");
-        let outcome = post(&mut client, &id);
-        sent.note(&id, &outcome);
-        let is_last = outcome.is_err() || outcome.is_ok_and(|answer| says_close(&answer));
-        if is_last && !comes_back || comes_back && stop.all.load(Ordering::SeqCst) {
-            break;
-        }
-        if is_last {
-            client = Client::connect(proxy);
-        }
-    }
-    sent
+        let outcome = post(client, &id);
+        (id, outcome)
+    })
 }
 
-/// Sends one request after another whose bodies come in pieces: some of known length, some chunked.
+/// The same with bodies that come in pieces: some of known length, some chunked.
 fn slow_bodies(proxy: SocketAddr, name: usize, comes_back: bool, stop: &Stop) -> Sent {
+    one_after_another(proxy, comes_back, stop, |client, number| {
+        let id = format!("slow/{name}/{number}");
+        let outcome = in_pieces(client, &id, number % 2 == 0);
+        (id, outcome)
+    })
+}
+
+/// Asks on one connection until the answer says that it was the last; who comes back opens another one then. `ask` gets the number
+/// of the request, and gives its id and what became of it.
+fn one_after_another(
+    proxy: SocketAddr,
+    comes_back: bool,
+    stop: &Stop,
+    ask: impl Fn(&mut Wire, usize) -> (String, io::Result<Message>),
+) -> Sent {
     let (mut client, mut sent) = (Client::connect(proxy), Sent::default());
     for number in 0.. {
-        let id = format!("slow/{name}/{number}");
-        let outcome = in_pieces(&mut client, &id, number % 2 == 0);
+        let (id, outcome) = ask(&mut client, number);
         sent.note(&id, &outcome);
         let is_last = outcome.is_err() || outcome.is_ok_and(|answer| says_close(&answer));
         if is_last && !comes_back || comes_back && stop.all.load(Ordering::SeqCst) {
