@@ -22,9 +22,9 @@ use super::handler::Client;
 use super::io::{ClientIo, Protocol, Stream};
 use super::isolation;
 use super::listener::Bound;
+use super::state::{ConnectionState, Expired, LAST_CHANCE};
 use super::streams::Streams;
 use super::tls::TlsServers;
-use super::watch::{ConnectionState, Expired, LAST_CHANCE};
 use super::worker::Worker;
 use crate::telemetry::Closing;
 
@@ -180,6 +180,7 @@ async fn serve_http2<S: Stream>(client: Arc<Client>, mut io: ClientIo<S>) {
         .max_local_error_reset_streams(MAX_LOCAL_RESETS)
         .keep_alive_interval(PING_INTERVAL)
         .keep_alive_timeout(PING_TIMEOUT)
+        .enable_connect_protocol()
         .serve_connection(TokioIo::new(io), service);
     let (mut told, mut parting) = (false, Parting::default());
     let ended = poll_fn(|cx| {

@@ -28,6 +28,9 @@ pub enum Failure {
     /// A method that a gateway does not forward (CONNECT, TRACE).
     #[error("this method is not forwarded")]
     MethodRefused,
+    /// A tunnel (extended CONNECT, RFC 8441) of a kind that is not known, or where none is offered.
+    #[error("no such tunnel is offered here")]
+    NoTunnel,
     /// No VirtualService answers this host.
     #[error("no route for this host")]
     NoHost,
@@ -107,7 +110,7 @@ impl Failure {
             Self::BadRequest(_) | Self::BodyBroken | Self::ClientGone => StatusCode::BAD_REQUEST,
             Self::TargetTooLong => StatusCode::URI_TOO_LONG,
             Self::TooManyFields => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            Self::UnknownCoding => StatusCode::NOT_IMPLEMENTED,
+            Self::UnknownCoding | Self::NoTunnel => StatusCode::NOT_IMPLEMENTED,
             Self::MethodRefused => StatusCode::METHOD_NOT_ALLOWED,
             Self::NoHost | Self::NoRule => StatusCode::NOT_FOUND,
             Self::NoHealthyUpstream(_)
@@ -132,6 +135,7 @@ impl Failure {
             | Self::TooManyFields
             | Self::UnknownCoding
             | Self::MethodRefused
+            | Self::NoTunnel
             | Self::BodyBroken => Flag::DPE,
             Self::ClientGone => Flag::DC,
             Self::NoHost | Self::NoRule => Flag::NR,
@@ -159,7 +163,7 @@ impl Failure {
             | Self::BodyBroken
             | Self::ClientGone
             | Self::BodyTimeout => ProxyError::HttpRequestError,
-            Self::MethodRefused => ProxyError::HttpRequestDenied,
+            Self::MethodRefused | Self::NoTunnel => ProxyError::HttpRequestDenied,
             Self::NoHost | Self::NoRule => ProxyError::DestinationNotFound,
             Self::Loop => ProxyError::ProxyLoopDetected,
             Self::NoHealthyUpstream(_) => ProxyError::DestinationUnavailable,

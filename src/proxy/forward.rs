@@ -19,8 +19,8 @@ use super::failure::Failure;
 use super::handler::{Client, Journey};
 use super::record::Record;
 use super::retry::Rules;
+use super::state::Expired;
 use super::upgrade::Wish;
-use super::watch::Expired;
 use super::{headers, mirror, reply};
 use crate::routing::{Answered, Kept, Route, Target};
 use crate::snapshot::Destination;
@@ -61,7 +61,7 @@ impl Client {
         let wish = Wish::take(&mut parts);
         let kept = self.prepare(route, target, &mut parts, &body);
         if let Some(wish) = &wish {
-            wish.offer(&mut parts.headers);
+            wish.offer(&mut parts);
         } else if let Some(filters) = &route.rule.filters {
             body = mirror::send(&self.worker, &filters.mirrors, &parts, body);
         }
@@ -75,6 +75,7 @@ impl Client {
             outcome.inspect_err(|failure| attempts.cut_off(failure))
         };
         let outcome = match (outcome, wish) {
+            (Ok(answer), Some(wish)) if !wish.allows(&answer.response) => Err(Failure::Protocol),
             (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
                 Some(wish) => return Journey::Tunnel(answer, wish),
                 None => Err(Failure::Protocol),

@@ -21,9 +21,9 @@ use super::failure::Failure;
 use super::forward::Way;
 use super::pulse::Activity;
 use super::record::Record;
+use super::state::ConnectionState;
 use super::streams::{self, Waits};
-use super::upgrade::{Tunnel, Wish};
-use super::watch::ConnectionState;
+use super::upgrade::{self, Tunnel, Wish};
 use super::worker::Worker;
 use super::{cors, fault, headers, reply};
 use crate::failpoint;
@@ -56,7 +56,8 @@ impl Client {
         self.worker.pulse().does(Activity::Deciding);
         let (parts, incoming) = request.into_parts();
         // On the heap: it is handed on many times, and futures that hold it stay small.
-        let parts = Box::new(parts);
+        let mut parts = Box::new(parts);
+        let wants_tunnel = parts.method == Method::CONNECT && upgrade::translate(&mut parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         if reply::is_grpc(&parts.headers) {
             record.calls_grpc();
@@ -71,6 +72,13 @@ impl Client {
             true => self.route(parts, incoming, &mut record).await,
             false => turned_away(&parts, incoming, &mut record),
         };
+        let journey = match journey {
+            // As an answer to such a stream it would mean that there is a tunnel now.
+            Journey::Own(response) if wants_tunnel && response.status().is_success() => {
+                Journey::failed(&Failure::NoTunnel, None, &HeaderMap::new(), &mut record)
+            }
+            journey => journey,
+        };
         self.state.answering();
         streams::note(Waits::Client);
         let mut response = match journey {
@@ -80,7 +88,7 @@ impl Client {
                 let idle = (!http1).then_some(self.worker.limits().stream_idle_timeout);
                 forwarded(*answer, (deadline, idle), record)
             }
-            Journey::Tunnel(answer, wish) => return self.tunnel(*answer, wish, record),
+            Journey::Tunnel(answer, wish) => return self.tunnel(*answer, *wish, record),
         };
         if http1 && (self.worker.is_draining() || self.state.is_leaving()) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -277,10 +285,11 @@ impl Client {
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
         record.give_place_back();
         let endpoint = hyper::upgrade::on(&mut response);
-        let (mut parts, _) = response.into_parts();
-        headers::remove_hop_by_hop(&mut parts.headers);
-        wish.grant(&mut parts.headers, endpoint, Tunnel { state: Arc::clone(&self.state), record, lease });
-        Response::from_parts(parts, ResponseBody::own(Bytes::new()))
+        let mut head = response.map(drop);
+        headers::remove_hop_by_hop(head.headers_mut());
+        let (worker, state) = (Arc::clone(&self.worker), Arc::clone(&self.state));
+        wish.grant(&mut head, endpoint, Tunnel { worker, state, record, lease });
+        head.map(|()| ResponseBody::own(Bytes::new()))
     }
 }
 
@@ -345,7 +354,7 @@ pub(super) enum Journey {
     /// An endpoint answers; its body has to be complete by the instant.
     Upstream(Box<Answer>, Option<Instant>),
     /// An endpoint agreed to the upgrade that the client wished for.
-    Tunnel(Box<Answer>, Wish),
+    Tunnel(Box<Answer>, Box<Wish>),
 }
 
 impl Journey {

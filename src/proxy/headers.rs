@@ -7,6 +7,7 @@ use http::header::{self, Entry, HeaderMap, HeaderName, HeaderValue};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Version};
+use hyper::ext::Protocol;
 
 use super::connection::MAX_FIELDS;
 use super::failure::Failure;
@@ -91,7 +92,8 @@ static HOST_BYTES: [bool; 256] = {
 /// Refuses requests that are not to be forwarded at all.
 pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     if parts.method == Method::CONNECT || parts.method == Method::TRACE {
-        return Err(Failure::MethodRefused);
+        let asks_for_protocol = parts.extensions.get::<Protocol>().is_some();
+        return Err(if asks_for_protocol { Failure::NoTunnel } else { Failure::MethodRefused });
     }
     if !is_chunked_at_most(&parts.headers) {
         return Err(Failure::UnknownCoding);

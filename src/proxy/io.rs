@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
 use super::abuse::Meter;
-use super::watch::ConnectionState;
+use super::state::ConnectionState;
 use crate::upstream::gather::poll_write_gathered;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).

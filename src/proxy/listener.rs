@@ -15,8 +15,8 @@ use tokio::time::sleep;
 
 use super::connection::{self, Arrival};
 use super::pulse::Activity;
+use super::state::ConnectionState;
 use super::tls::TlsServers;
-use super::watch::ConnectionState;
 use super::worker::Worker;
 use crate::failpoint;
 use crate::upstream::{is_kept_from_clients, is_next_kept_from_clients};

@@ -27,6 +27,7 @@ mod pulse;
 mod record;
 mod reply;
 mod retry;
+mod state;
 mod streams;
 mod tls;
 mod trial;

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::reply;
+use super::state::{ConnectionState, Expired};
 use super::trial::Part;
-use super::watch::{ConnectionState, Expired};
 use super::worker::Worker;
 use crate::telemetry::access_log::Line;
 use crate::telemetry::{AttemptResult, Blame, Entrant, Finished, Flag, Flags, ProxyError, RouteMetrics, Trial};

@@ -65,3 +65,4 @@ mod upstream_h2;
 mod upstream_tls;
 mod warmup;
 mod watchdog;
+mod websockets_h2;
