@@ -74,12 +74,11 @@ impl Client {
             let outcome = self.within(bounds, pin!(attempts.run(parts, body))).await;
             outcome.inspect_err(|failure| attempts.cut_off(failure))
         };
+        let switches = |answer: &Answer| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
         let outcome = match (outcome, wish) {
             (Ok(answer), Some(wish)) if !wish.allows(&answer.response) => Err(Failure::Protocol),
-            (Ok(answer), wish) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => match wish {
-                Some(wish) => return Journey::Tunnel(answer, wish),
-                None => Err(Failure::Protocol),
-            },
+            (Ok(answer), Some(wish)) if switches(&answer) => return Journey::Tunnel(answer, wish),
+            (Ok(answer), None) if switches(&answer) => Err(Failure::Protocol),
             (outcome, _) => outcome,
         };
         match outcome {

@@ -96,7 +96,7 @@ impl Client {
         response
     }
 
-    async fn route(&self, parts: Box<Parts>, incoming: Incoming, record: &mut Record) -> Journey {
+    async fn route(&self, mut parts: Box<Parts>, incoming: Incoming, record: &mut Record) -> Journey {
         failpoint::reach("before-routing");
         let authority = match headers::check_target(&parts).and_then(|()| headers::authority(&parts)) {
             Ok(authority) => authority,
@@ -131,6 +131,10 @@ impl Client {
                 answered(record, view.snapshot(), &route.rule);
                 let response = reply::own(answer.status, answer.content_type.clone(), answer.body.clone());
                 self.own(response, &route.rule, &parts)
+            }
+            Action::Forward(_) if !headers::goes_on(&mut parts) => {
+                answered(record, view.snapshot(), &route.rule);
+                self.own(reply::own(StatusCode::OK, None, Bytes::new()), &route.rule, &parts)
             }
             Action::Forward(split) => {
                 let Choice { target, stable, cookie } =

@@ -113,6 +113,23 @@ pub(super) fn check_target(parts: &Parts) -> Result<(), Failure> {
     }
 }
 
+/// Whether a request may go one step further, and counts it. OPTIONS may say how many proxies it passes (RFC 9110 §7.6.2).
+pub(super) fn goes_on(parts: &mut Parts) -> bool {
+    if parts.method != Method::OPTIONS {
+        return true;
+    }
+    let Some(most) = parts.headers.get_mut(header::MAX_FORWARDS) else { return true };
+    let number = most.to_str().ok().filter(|text| all_digits(text)).and_then(|text| text.parse::<u64>().ok());
+    match number.map(|number| number.checked_sub(1)) {
+        None => true,
+        Some(None) => false,
+        Some(Some(left)) => {
+            *most = HeaderValue::from(left);
+            true
+        }
+    }
+}
+
 /// How many fields there are, all pieces of a cookie as one (RFC 9113 §8.2.3).
 fn fields_but_for_crumbs(headers: &HeaderMap) -> usize {
     headers.len() - headers.get_all(header::COOKIE).iter().count().saturating_sub(1)
@@ -333,6 +350,22 @@ mod tests {
         assert!(authority(&parts("http://u@b/x", &["a"], Version::HTTP_11)).is_err());
         assert!(authority(&parts("http://b/x", &[], Version::HTTP_11)).is_err());
         assert_eq!(authority(&parts("http://b/x", &[], Version::HTTP_2)).unwrap(), "b");
+    }
+
+    #[test]
+    fn options_goes_as_far_as_it_says() {
+        let goes_on = |method: Method, most: &'static str| {
+            let request = http::Request::builder().method(method).header("max-forwards", most).body(());
+            let mut parts = request.unwrap().into_parts().0;
+            goes_on(&mut parts).then(|| parts.headers["max-forwards"].to_str().unwrap().to_owned())
+        };
+        for (most, left) in
+            [("7", Some("6")), ("1", Some("0")), ("0", None), ("00", None), ("", Some("")), ("-1", Some("-1"))]
+        {
+            assert_eq!(goes_on(Method::OPTIONS, most).as_deref(), left, "{most}");
+        }
+        assert_eq!(goes_on(Method::GET, "0").as_deref(), Some("0"), "it means something to TRACE and OPTIONS alone");
+        assert!(super::goes_on(&mut parts("/", &["a"], Version::HTTP_11)));
     }
 
     #[test]

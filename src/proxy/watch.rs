@@ -135,8 +135,8 @@ impl Watched {
 mod tests {
     use tokio::time::advance;
 
-    use super::super::state::MUTE;
     use super::*;
+    use crate::proxy::state::MUTE;
 
     fn watched() -> (Watch, Arc<ConnectionState>, Limits) {
         let (watch, state) = (Watch::default(), Arc::new(ConnectionState::accepted()));

@@ -183,6 +183,20 @@ fn an_absolute_target_names_the_host() {
 }
 
 #[test]
+fn options_goes_as_far_as_it_says() {
+    let upstream = Upstream::named("v1");
+    let proxy = Proxy::start(&Config::single(&[upstream.port]));
+    let mut client = proxy.client();
+    for (most, left) in [(7, Some("6")), (0, None)] {
+        let known = upstream.ledger.len();
+        client.send(format!("OPTIONS /x HTTP/1.1\r\nhost: {HOST}\r\nmax-forwards: {most}\r\n\r\n"));
+        assert_eq!(client.answer().unwrap().status(), 200);
+        let sent = (upstream.ledger.len() > known).then(|| upstream.ledger.last().head.get("max-forwards").to_owned());
+        assert_eq!(sent.as_deref(), left);
+    }
+}
+
+#[test]
 fn a_client_that_expects_100_gets_it_before_it_sends_its_body() {
     let upstream = echo();
     let proxy = Proxy::start(&Config::single(&[upstream.port]));
