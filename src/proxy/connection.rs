@@ -1,5 +1,5 @@
-//! One client connection: which protocol it speaks, and hyper's server on it until it ends. Every limit of HTTP is set here,
-//! outright: hyper's defaults are made for servers that trust their clients.
+//! One client connection: which protocol it speaks, and the server of that on it until it ends. Every limit of HTTP is set outright,
+//! here and in [`http1`]: hyper's defaults are made for servers that trust their clients.
 
 use std::future::{Future, poll_fn};
 use std::mem;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::HeaderValue;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
@@ -19,6 +19,7 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::abuse;
 use super::handler::Client;
+use super::http1;
 use super::io::{ClientIo, Protocol, Stream};
 use super::isolation;
 use super::listener::Bound;
@@ -26,10 +27,9 @@ use super::state::{ConnectionState, Expired, LAST_CHANCE};
 use super::streams::Streams;
 use super::tls::TlsServers;
 use super::worker::Worker;
-use crate::telemetry::Closing;
 
 /// The most that hyper buffers for one connection and direction, in bytes.
-const BUFFER: usize = 64 * 1024;
+pub(super) const BUFFER: usize = 64 * 1024;
 /// Request fields, as many as hyper takes by default on HTTP/1.
 pub(super) const MAX_FIELDS: usize = 100;
 /// HTTP/2 streams at once on one connection (nginx's 128, HAProxy's 100).
@@ -107,60 +107,8 @@ async fn serve_stream<S: Stream>(arrival: Arrival, stream: S, protocol: Option<P
         },
     };
     match protocol {
-        Protocol::Http1 => serve_http1(arrival.client(), io).await,
+        Protocol::Http1 => http1::serve(arrival.client(), io).await,
         Protocol::Http2 => serve_http2(arrival.client(), io).await,
-    }
-}
-
-async fn serve_http1<S: Stream>(client: Arc<Client>, io: ClientIo<S>) {
-    let (state, worker) = (Arc::clone(&client.state), Arc::clone(&client.worker));
-    let service = service_fn(move |request| isolation::answer(Arc::clone(&client), request));
-    let mut server = http1::Builder::new()
-        .timer(TokioTimer::new())
-        // The connection's own state knows the head's first byte from an idle connection; hyper's one limit is for both.
-        .header_read_timeout(None)
-        .half_close(false)
-        .max_headers(MAX_FIELDS)
-        .max_header_size(worker.limits().max_header_size)
-        .max_buf_size(BUFFER)
-        .serve_connection(TokioIo::new(io), service)
-        .with_upgrades();
-    let ended = poll_fn(|cx| match state.poll_expired(cx.waker()) {
-        // Waiting for an endpoint, the handler turns this into an answer; with an answer under way there is none to give.
-        Some(Expired::Stalled) => match Pin::new(&mut server).poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-            Poll::Pending if state.is_answering() => Poll::Ready(Err(Expired::Stalled)),
-            Poll::Pending => Poll::Pending,
-        },
-        // A request may have come in the same moment: then it is served.
-        Some(Expired::Idle) => match Pin::new(&mut server).poll(cx) {
-            Poll::Ready(outcome) => Poll::Ready(Ok(outcome)),
-            Poll::Pending if state.carries_on() => Poll::Pending,
-            Poll::Pending => Poll::Ready(Err(Expired::Idle)),
-        },
-        Some(why) => Poll::Ready(Err(why)),
-        None => Pin::new(&mut server).poll(cx).map(Ok),
-    })
-    .await;
-    if let Err(why) = ended {
-        worker.count_closed(why.closing());
-    }
-    match ended {
-        Ok(Err(error)) if error.is_parse() || error.is_parse_too_large() => {
-            worker.count_closed(Closing::ProtocolError);
-            worker.count_malformed(&error);
-        }
-        Ok(Err(error)) if error.is_user() && state.is_http10() => {
-            if let Some(parts) = server.into_parts() {
-                parts.io.into_inner().reset();
-            }
-        }
-        Err(Expired::Head) => {
-            if let Some(parts) = server.into_parts() {
-                refuse_head(&worker, parts.io.into_inner()).await;
-            }
-        }
-        Ok(_) | Err(_) => {}
     }
 }
 
@@ -248,7 +196,7 @@ pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Futu
 }
 
 /// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
-async fn refuse_head<S: Stream>(worker: &Worker, mut io: ClientIo<S>) {
+pub(super) async fn refuse_head<S: Stream>(worker: &Worker, mut io: ClientIo<S>) {
     worker.count_slow();
     if io.write_all(HEAD_TIMEOUT).await.is_ok() {
         let _ = io.shutdown().await;

@@ -67,6 +67,7 @@ impl Client {
         }
         let http1 = parts.version != Version::HTTP_2;
         self.state.set_http10(parts.version == Version::HTTP_10);
+        self.state.set_whole(incoming.is_end_stream());
         let head_only = parts.method == Method::HEAD;
         let journey = match record.admit() {
             true => self.route(parts, incoming, &mut record).await,

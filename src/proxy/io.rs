@@ -4,7 +4,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
@@ -17,6 +17,9 @@ use crate::upstream::gather::poll_write_gathered;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// The most that is read ahead of a request that wakes a connection, in bytes: most heads are shorter.
+const AHEAD: usize = 4096;
 
 /// A client's stream, plain or within TLS.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {
@@ -71,6 +74,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ClientIo<S> {
     /// Whether anything arrived that was not taken yet.
     pub(super) fn has_read(&self) -> bool {
         !self.ahead.is_empty()
+    }
+
+    /// These bytes were read, and are to be read again.
+    pub(super) fn put_back(&mut self, bytes: &[u8]) {
+        self.ahead.extend_from_slice(bytes);
+    }
+
+    /// Reads ahead once, unless there is something already. False: the client has closed.
+    pub(super) fn poll_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        if self.ahead.is_empty() {
+            let mut bytes = [0; AHEAD];
+            let mut buffer = ReadBuf::new(&mut bytes);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer))?;
+            self.ahead.extend_from_slice(buffer.filled());
+            if self.ahead.is_empty() {
+                return Poll::Ready(Ok(false));
+            }
+            self.state.read();
+        }
+        Poll::Ready(Ok(true))
     }
 
     /// Reads until the protocol is certain; what was read is read again by the next reader. None: closed without a byte.

@@ -18,6 +18,7 @@ mod fault;
 mod forward;
 mod handler;
 mod headers;
+mod http1;
 mod io;
 mod isolation;
 mod limits;

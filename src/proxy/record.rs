@@ -301,8 +301,10 @@ impl Record {
     fn tell(&mut self, now: Instant) {
         self.told = true;
         self.give_place_back();
-        if !self.upload_is_finished() {
-            self.connection.upload_goes_on();
+        match &self.upload {
+            Some(upload) if upload.is_finished() => self.connection.set_whole(true),
+            Some(_) => self.connection.upload_goes_on(),
+            None => {}
         }
         self.connection.request_ended(now);
         let shard = self.worker.shard();

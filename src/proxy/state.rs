@@ -15,6 +15,9 @@ pub(super) const LAST_CHANCE: Duration = Duration::from_secs(2);
 /// A connection that has not said a word for so long after it was accepted may be closed for want of room or time.
 pub(super) const MUTE: Duration = Duration::from_secs(2);
 
+/// After so long without a request, what only requests need is let go of.
+const REST_AFTER: Duration = Duration::from_secs(1);
+
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -82,6 +85,11 @@ pub struct ConnectionState {
     answering: AtomicBool,
     /// Whether what arrives may still be the body of a request that was answered already.
     uploading: AtomicBool,
+    /// Whether the last request was read to its end, so that what follows can only be another one.
+    whole: AtomicBool,
+    /// Whether it has been idle for long enough to rest; said once each time.
+    tired: AtomicBool,
+    resting: AtomicBool,
     /// Microseconds since the epoch at which its listener was closed; 0: it was not.
     leaving: AtomicU64,
     resets: Resets,
@@ -104,6 +112,9 @@ impl ConnectionState {
             write_blocked: AtomicBool::new(false),
             answering: AtomicBool::new(false),
             uploading: AtomicBool::new(false),
+            whole: AtomicBool::new(false),
+            tired: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             leaving: AtomicU64::new(0),
             resets: Resets::default(),
             expired: AtomicU8::new(0),
@@ -142,6 +153,7 @@ impl ConnectionState {
         self.activity.fetch_add(1, Ordering::Relaxed);
         let may_be_head = !self.is_http2() && !self.uploading.load(Ordering::Relaxed);
         if self.phase() == Phase::Idle && may_be_head {
+            self.resting.store(false, Ordering::Relaxed);
             self.enter(Phase::Head, Instant::now());
         }
     }
@@ -222,6 +234,31 @@ impl ConnectionState {
     /// Counts up whenever bytes move.
     pub(super) fn activity(&self) -> u64 {
         self.activity.load(Ordering::Relaxed)
+    }
+
+    /// The last request was read to its end, or has a body that was not.
+    pub(super) fn set_whole(&self, is: bool) {
+        self.whole.store(is, Ordering::Relaxed);
+    }
+
+    /// Has it rest if it has been idle for long enough.
+    pub(super) fn tire(&self, now: Instant) {
+        let whole = self.whole.load(Ordering::Relaxed) && !self.is_http2() && !self.resting.load(Ordering::Relaxed);
+        if whole && self.is_idle() && self.in_phase_for(now) >= REST_AFTER {
+            self.tired.store(true, Ordering::Relaxed);
+            self.waker.wake();
+        }
+    }
+
+    /// Whether it rests from now on: it was told to, and nothing has come since.
+    pub(super) fn takes_rest(&self) -> bool {
+        if !self.tired.load(Ordering::Relaxed) {
+            return false;
+        }
+        self.tired.store(false, Ordering::Relaxed);
+        let rests = self.is_idle() && self.whole.load(Ordering::Relaxed);
+        self.resting.store(rests, Ordering::Relaxed);
+        rests
     }
 
     /// Whether its listener was closed: it ends after its request.

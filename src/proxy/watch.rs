@@ -47,8 +47,9 @@ impl Watch {
     pub fn tick(&self, limits: &Limits, now: Instant) {
         self.lock().retain_mut(|watched| {
             let Some(state) = watched.state.upgrade() else { return false };
-            if let Some(why) = watched.judge(&state, limits, now) {
-                state.expire(why);
+            match watched.judge(&state, limits, now) {
+                Some(why) => state.expire(why),
+                None => state.tire(now),
             }
             true
         });
@@ -209,6 +210,52 @@ mod tests {
         assert_eq!(state.expired(), None);
         after(&watch, &limits, 2).await;
         assert_eq!(state.expired(), Some(Expired::Stalled));
+    }
+
+    fn served(state: &ConnectionState, whole: bool) {
+        state.read();
+        state.request_started();
+        state.set_whole(whole);
+        state.request_ended(Instant::now());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_rests_after_a_while_and_once_for_each_request() {
+        let (watch, state, limits) = watched();
+        for _ in 0..2 {
+            served(&state, true);
+            watch.tick(&limits, Instant::now());
+            assert!(!state.takes_rest(), "too soon");
+            after(&watch, &limits, 1).await;
+            assert!(state.takes_rest());
+            after(&watch, &limits, 60).await;
+            assert!(!state.takes_rest(), "it does already");
+        }
+        after(&watch, &limits, 20).await;
+        assert_eq!(state.expired(), Some(Expired::Idle));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_may_be_in_the_middle_of_something_does_not_rest() {
+        let (watch, state, limits) = watched();
+        after(&watch, &limits, 5).await;
+        assert!(!state.takes_rest(), "it has not served a request");
+        served(&state, false);
+        after(&watch, &limits, 5).await;
+        assert!(!state.takes_rest(), "a body was not read to its end");
+        served(&state, true);
+        after(&watch, &limits, 1).await;
+        state.read();
+        assert!(!state.takes_rest(), "a request has come in the meantime");
+        state.request_started();
+        after(&watch, &limits, 5).await;
+        assert!(!state.takes_rest(), "it is busy");
+        let streams = Arc::new(ConnectionState::accepted());
+        streams.speaks_http2();
+        watch.add(0, &streams);
+        served(&streams, true);
+        after(&watch, &limits, 5).await;
+        assert!(!streams.takes_rest(), "HTTP/2");
     }
 
     #[tokio::test(start_paused = true)]

@@ -51,7 +51,7 @@ fn memory_of_idle_connections() {
                 assert_eq!(client.get("/").status(), 200);
                 clients.push(client);
             }
-            resident.push(subject.resident_kib());
+            resident.push(settled(&subject));
         }
         let (first, last) = (resident[0], resident[resident.len() - 1]);
         let slope = (last as f64 - first as f64) / steps[steps.len() - 1] as f64;
@@ -60,6 +60,19 @@ fn memory_of_idle_connections() {
             subject.name
         );
     }
+}
+
+/// Its memory once it has not become less for three seconds.
+fn settled(subject: &Subject) -> u64 {
+    let (mut least, mut since) = (subject.resident_kib(), Instant::now());
+    while since.elapsed() < Duration::from_secs(3) {
+        std::thread::sleep(Duration::from_millis(100));
+        let now = subject.resident_kib();
+        if now < least {
+            (least, since) = (now, Instant::now());
+        }
+    }
+    least
 }
 
 /// P8. From the end of a save, or of an answer, to the first request that obeys it; every request after that obeys, too.

@@ -44,6 +44,7 @@ mod pool_limits;
 mod prometheus;
 mod releases;
 mod reload;
+mod resting;
 mod retries;
 mod retry_budget;
 mod rollout_commands;

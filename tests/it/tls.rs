@@ -11,11 +11,11 @@ use rustls::HandshakeKind;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::PATIENCE;
 use super::support::h2::{self, empty};
 use super::support::proxy::{Proxy, serin};
 use super::support::tls::{Authority, Pair, Tls, get, shown};
 use super::support::upstream::Upstream;
+use super::support::{PATIENCE, eventually};
 
 /// A port that nobody listens on now.
 pub(crate) fn free_port() -> u16 {
@@ -132,6 +132,26 @@ fn both_versions_of_http_are_spoken_within() {
     for seen in upstream.ledger.all().iter() {
         assert_eq!(seen.request.head.get("x-forwarded-proto"), "https");
     }
+}
+
+#[test]
+fn a_connection_that_rests_goes_on_within_the_same_tls() {
+    let (authority, upstream, port) = (Authority::new(), Upstream::named("v1"), free_port());
+    let edge = Edge::default().https(port, "[a.example]", &simple("a")).pair("a", &authority.issue(&["a.example"]));
+    let folder = edge.folder();
+    fs::write(folder.path().join("config.yaml"), edge.yaml(&upstream)).unwrap();
+    let path = folder.path().to_owned();
+    let proxy = Proxy::spawn(folder, serin().arg("run").arg(path).env("SERIN_LOG", "info,serin::proxy::http1=trace"));
+    let client = Tls::trusting(&authority, "a.example");
+    h2::run(async {
+        let (mut connection, _) = client.http1(local(port)).await.unwrap();
+        for times in 1..3 {
+            let answer = get(&mut connection, "a.example").await.unwrap();
+            assert_eq!(h2::body(answer).await.unwrap(), "v1");
+            let log = || proxy.log().matches("a connection rests").count();
+            eventually("it rests", || log() >= times);
+        }
+    });
 }
 
 #[test]
