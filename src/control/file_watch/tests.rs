@@ -1,20 +1,21 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::*;
 use crate::config::settings::Settings;
+use crate::control::publisher::Inputs;
 use crate::telemetry::{Buckets, Metrics};
 
 const QUICK: Pace = Pace { stat: Duration::from_millis(5), hash: Duration::from_millis(20) };
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was put in force, in order, each as the texts of all files.
 #[derive(Clone, Default)]
-struct InForce(Arc<(Mutex<Vec<String>>, Condvar)>);
+pub(super) struct InForce(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl InForce {
-    fn publisher(&self, paths: Vec<PathBuf>) -> Publisher {
+    pub(super) fn publisher(&self, paths: Vec<PathBuf>) -> Publisher {
         let shared = Arc::clone(&self.0);
         let inputs = Inputs::Paths { paths, recursive: false };
         Publisher::new(
@@ -38,14 +39,14 @@ impl InForce {
     }
 }
 
-fn yaml(name: &str) -> String {
+pub(super) fn yaml(name: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\n\
          spec: {{hosts: [a.example], http: [{{route: [{{destination: {{host: a.example}}}}]}}]}}\n"
     )
 }
 
-fn save(path: &Path, text: &str) {
+pub(super) fn save(path: &Path, text: &str) {
     let next = path.with_extension("next");
     fs::write(&next, text).unwrap();
     fs::rename(next, path).unwrap();
@@ -88,23 +89,4 @@ fn a_change_before_the_watch_began_is_found() {
     let never = Pace { stat: PATIENCE, hash: PATIENCE };
     let _watch = FileWatch::start(publisher.clone(), never).unwrap();
     in_force.wait_for(&yaml("two"));
-}
-
-#[test]
-fn lost_reports_lead_to_a_new_watcher_and_a_look_at_everything() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vs.yaml");
-    save(&path, &yaml("one"));
-    let in_force = InForce::default();
-    let publisher = in_force.publisher(vec![path.clone()]);
-    publisher.start();
-    let (messages, inbox) = sync_channel(BACKLOG);
-    let reports = Reports { messages, lost: Arc::default() };
-    let mut watch = Watch::new(publisher, Pace { stat: PATIENCE, hash: PATIENCE }, watches::make, reports.clone());
-    watch.begin();
-    assert_eq!(watch.settle.next(Duration::ZERO), Next::Idle);
-    reports.lost.store(true, Ordering::Release);
-    watch.take(Message::Event(notify::Event::new(notify::EventKind::Other)), &inbox);
-    assert_eq!(watch.settle.next(Duration::ZERO), Next::Compare);
-    assert!(watch.watches.is_some());
 }
