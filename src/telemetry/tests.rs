@@ -2,6 +2,7 @@
 
 mod calls;
 mod cap;
+mod documented;
 mod failures;
 mod lifetime;
 mod reloads;
@@ -11,6 +12,7 @@ mod scrape;
 mod text;
 mod versions;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
