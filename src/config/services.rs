@@ -8,7 +8,6 @@ mod workloads;
 
 use foldhash::HashMap;
 
-use self::service::by_name;
 pub use self::service::{Address, DEFAULT_PORT, Endpoint, Port, Selection, Service};
 use self::workloads::{Workloads, from_workload};
 use super::names;
@@ -72,13 +71,13 @@ impl Services {
             }
             // One without an address, in another network, cannot be reached from here.
             let reachable = spec.endpoints.iter().filter(|endpoint| !endpoint.address.is_empty());
-            service.endpoints.extend(reachable.map(|endpoint| from_workload(endpoint, None)));
+            service.endpoints.extend(reachable.map(|endpoint| from_workload(endpoint, &endpoint.labels)));
             if let Some(selector) = &spec.workload_selector {
                 service.endpoints.extend(workloads.select(&entry.metadata.namespace, selector));
             }
             let named = matches!(resolution, Resolution::Dns | Resolution::DnsRoundRobin);
             if named && spec.endpoints.is_empty() && spec.workload_selector.is_none() {
-                service.endpoints.push(by_name(host));
+                service.endpoints.push(Endpoint::by_name(host, host.place));
             }
         }
     }
@@ -86,14 +85,10 @@ impl Services {
     fn add_extra(&mut self, extra: &ExtraEndpoint) {
         let service = self.entry(&extra.host, Resolution::Static, Place::default());
         self.services[service].endpoints.push(Endpoint {
-            address: Address::parse(&extra.address),
-            ports: Vec::new(),
             port: Some(extra.port),
             subset: extra.subset.clone(),
             every_subset: extra.subset.is_none(),
-            labels: Vec::new(),
-            weight: 1,
-            place: Place::default(),
+            ..Endpoint::new(&extra.address, Place::default())
         });
     }
 

@@ -1,5 +1,5 @@
 //! YAML text to a tree of nodes with places: the first step of reading. It knows YAML and nothing of what the fields mean.
-//! [`read`] never stops at the first problem: after a broken document it goes on with the next one.
+//! [`read()`] never stops at the first problem: after a broken document it goes on with the next one.
 
 mod read;
 

@@ -105,6 +105,10 @@ impl<'t> Object<'t> {
         At { node: &entry.value, place: entry.place, name, parent: Some(self) }
     }
 
+    fn item<'s>(&'s self, node: &'s Node<'s>, name: &'s str) -> At<'s> {
+        At { node, place: node.place, name, parent: Some(self) }
+    }
+
     /// A scalar that is read in a way of its own.
     pub(super) fn scalar<T>(
         &self,
@@ -200,7 +204,7 @@ impl<'t> Object<'t> {
     /// A list of objects; a null entry is read as an empty one.
     pub(super) fn many<T>(&self, name: &str, out: &mut Out, decode: fn(At<'_>, &mut Out) -> T) -> Vec<T> {
         let items = self.items(name, out).iter();
-        items.map(|node| decode(At { node, place: node.place, name, parent: Some(self) }, out)).collect()
+        items.map(|node| decode(self.item(node, name), out)).collect()
     }
 
     /// The same, and each entry that holds an error is marked as muddled by itself.
@@ -209,7 +213,7 @@ impl<'t> Object<'t> {
         let mut read = Vec::with_capacity(items.len());
         for node in items {
             let before = out.errors;
-            read.push(decode(At { node, place: node.place, name, parent: Some(self) }, out));
+            read.push(decode(self.item(node, name), out));
             if out.errors > before {
                 out.muddled.push(Muddled { place: node.place, last_line: Some(node.last_line) });
             }
@@ -225,12 +229,7 @@ impl<'t> Object<'t> {
         decode: fn(At<'_>, &mut Out) -> T,
     ) -> Vec<Option<T>> {
         let items = self.items(name, out).iter();
-        items
-            .map(|node| {
-                let at = At { node, place: node.place, name, parent: Some(self) };
-                (!node.is_null()).then(|| decode(at, out))
-            })
-            .collect()
+        items.map(|node| (!node.is_null()).then(|| decode(self.item(node, name), out))).collect()
     }
 
     /// A list of text.

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::config::names;
-use crate::config::place::{Place, Spanned};
+use crate::config::place::Place;
 use crate::config::resource::destination_rule::Subset;
 use crate::config::resource::service_entry::Resolution;
 use crate::config::value::StringMap;
@@ -34,7 +34,7 @@ impl Service {
             host: names::canonical(host).into_owned(),
             ports: Vec::new(),
             resolution: Resolution::Dns,
-            endpoints: vec![by_name(&Spanned::new(host.to_owned(), Place::default()))],
+            endpoints: vec![Endpoint::by_name(host, Place::default())],
             place: Place::default(),
         }
     }
@@ -64,9 +64,9 @@ impl Service {
             .iter()
             .filter(|endpoint| subset.is_none_or(|subset| subset.takes(endpoint)))
             .map(|endpoint| {
-                let named = service_port.and_then(|port| {
-                    let own = endpoint.ports.iter().find(|(name, _)| *name == port.name).map(|(_, number)| *number);
-                    own.or(Some(port.target))
+                let named = service_port.map(|port| {
+                    let own = endpoint.ports.iter().find(|(name, _)| *name == port.name);
+                    own.map_or(port.target, |(_, number)| *number)
                 });
                 let port = endpoint.port.or(named).or(port).unwrap_or(DEFAULT_PORT);
                 let port = if matches!(endpoint.address, Address::Unix(_)) { 0 } else { port };
@@ -120,16 +120,24 @@ pub struct Endpoint {
     pub place: Place,
 }
 
-pub(super) fn by_name(host: &Spanned<String>) -> Endpoint {
-    Endpoint {
-        address: Address::parse(&names::canonical(host)),
-        ports: Vec::new(),
-        port: None,
-        subset: None,
-        every_subset: false,
-        labels: Vec::new(),
-        weight: 1,
-        place: host.place,
+impl Endpoint {
+    /// One of which nothing else is said.
+    pub(super) fn new(address: &str, place: Place) -> Self {
+        Self {
+            address: Address::parse(address),
+            ports: Vec::new(),
+            port: None,
+            subset: None,
+            every_subset: false,
+            labels: Vec::new(),
+            weight: 1,
+            place,
+        }
+    }
+
+    /// The host itself, to be resolved.
+    pub(super) fn by_name(host: &str, place: Place) -> Self {
+        Self::new(&names::canonical(host), place)
     }
 }
 

@@ -1,35 +1,17 @@
 //! What a registry answers.
 
 use super::*;
-use crate::config::place::Spanned;
 use crate::config::resource::Metadata;
 use crate::config::resource::destination_rule::Subset;
 use crate::config::resource::service_entry::WorkloadEntry;
-use crate::config::value::StringMap;
-
-fn spanned<T>(value: T) -> Spanned<T> {
-    Spanned::new(value, Place { file: 0, line: 1, column: 1, length: 1 })
-}
-
-fn text(value: &str) -> Spanned<String> {
-    spanned(value.to_owned())
-}
-
-fn map(pairs: &[(&str, &str)]) -> StringMap {
-    pairs.iter().map(|(key, value)| (text(key), text(value))).collect()
-}
+use crate::config::testing::{at, map, text};
 
 fn workload(address: &str, labels: &[(&str, &str)]) -> WorkloadEntry {
     WorkloadEntry { address: text(address), labels: map(labels), place: Place::default(), ..Default::default() }
 }
 
 fn service_port(number: i64, name: &str, target: Option<i64>) -> Option<ServicePort> {
-    Some(ServicePort {
-        number: spanned(number),
-        name: text(name),
-        target_port: target.map(spanned),
-        ..Default::default()
-    })
+    Some(ServicePort { number: at(number), name: text(name), target_port: target.map(at), ..Default::default() })
 }
 
 fn resource<S>(spec: S) -> Resource<S> {
@@ -39,12 +21,12 @@ fn resource<S>(spec: S) -> Resource<S> {
 
 fn canary() -> ServiceEntry {
     let mut v2 = workload("10.0.0.2", &[("version", "v2")]);
-    v2.ports = vec![(text("http"), spanned(9000))];
-    v2.weight = Some(spanned(3));
+    v2.ports = vec![(text("http"), at(9000))];
+    v2.weight = Some(at(3));
     ServiceEntry {
         hosts: vec![text("Product-Service.")],
         ports: vec![service_port(80, "http", Some(8081)), service_port(90, "grpc", None)],
-        resolution: Some(spanned(Resolution::Static)),
+        resolution: Some(at(Resolution::Static)),
         endpoints: vec![workload("10.0.0.1", &[("version", "v1")]), v2, workload("unix:///run/x", &[])],
         ..Default::default()
     }
@@ -128,8 +110,8 @@ fn a_selector_takes_workloads_of_its_namespace_by_all_labels() {
         let resources = Resources {
             service_entries: vec![resource(ServiceEntry {
                 hosts: vec![text("reviews")],
-                workload_selector: Some(spanned(map(labels))),
-                resolution: Some(spanned(Resolution::Static)),
+                workload_selector: Some(at(map(labels))),
+                resolution: Some(at(Resolution::Static)),
                 ..Default::default()
             })],
             workload_entries: vec![
@@ -164,7 +146,7 @@ fn several_entries_for_one_host_are_one_service() {
 fn a_dns_service_without_endpoints_is_its_own_endpoint() {
     let entry = ServiceEntry {
         hosts: vec![text("Example.com")],
-        resolution: Some(spanned(Resolution::Dns)),
+        resolution: Some(at(Resolution::Dns)),
         endpoints: Vec::new(),
         ..canary()
     };

@@ -3,10 +3,10 @@
 use foldhash::HashMap;
 
 use super::number;
-use super::service::{Address, Endpoint};
+use super::service::Endpoint;
 use crate::config::place::Spanned;
+use crate::config::resource::Resource;
 use crate::config::resource::service_entry::WorkloadEntry;
-use crate::config::resource::{Metadata, Resource};
 use crate::config::value::StringMap;
 
 /// WorkloadEntry resources by namespace, and by one label, so that a selector looks at few of them.
@@ -38,26 +38,24 @@ impl<'a> Workloads<'a> {
         let carries = |entry: &&&Resource<WorkloadEntry>| {
             selector.iter().all(|(key, value)| labels(entry).any(|(own, held)| own == key && held == value))
         };
-        candidates.iter().filter(carries).map(|entry| from_workload(&entry.spec, Some(&entry.metadata))).collect()
+        candidates.iter().filter(carries).map(|entry| from_workload(&entry.spec, labels(entry))).collect()
     }
 }
 
+/// A label as it is written.
+type Label = (Spanned<String>, Spanned<String>);
+
 /// The labels of a workload: those of its `spec`, and those of its metadata, as in Istio.
-fn labels(entry: &Resource<WorkloadEntry>) -> impl Iterator<Item = &(Spanned<String>, Spanned<String>)> {
+fn labels(entry: &Resource<WorkloadEntry>) -> impl Iterator<Item = &Label> {
     entry.spec.labels.iter().chain(&entry.metadata.labels)
 }
 
-pub(super) fn from_workload(entry: &WorkloadEntry, metadata: Option<&Metadata>) -> Endpoint {
-    let more = metadata.map_or(&[][..], |metadata| metadata.labels.as_slice());
-    let owned = |(key, value): &(Spanned<String>, Spanned<String>)| (key.value.clone(), value.value.clone());
+pub(super) fn from_workload<'e>(entry: &WorkloadEntry, labels: impl IntoIterator<Item = &'e Label>) -> Endpoint {
+    let place = if entry.address.place.line == 0 { entry.place } else { entry.address.place };
     Endpoint {
-        address: Address::parse(&entry.address),
         ports: entry.ports.iter().filter_map(|(name, port)| Some((name.value.clone(), number(port.value)?))).collect(),
-        port: None,
-        subset: None,
-        every_subset: false,
-        labels: entry.labels.iter().chain(more).map(owned).collect(),
+        labels: labels.into_iter().map(|(key, value)| (key.value.clone(), value.value.clone())).collect(),
         weight: entry.weight.as_ref().and_then(|weight| u32::try_from(weight.value).ok()).unwrap_or(0).max(1),
-        place: if entry.address.place.line == 0 { entry.place } else { entry.address.place },
+        ..Endpoint::new(&entry.address, place)
     }
 }

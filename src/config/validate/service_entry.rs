@@ -121,11 +121,8 @@ fn ports(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
         let place = |of: Place| if of.line == 0 { port.place } else { of };
         if port.name.is_empty() {
             report.add(missing(port.place, "`name` of the port is missing"));
-        } else if !names::is_label(&port.name) {
-            report.wrong(
-                port.name.place,
-                format!("`{}` is no port name: letters, digits and inner dashes", port.name.value),
-            );
+        } else {
+            checks::port_name(report, &port.name);
         }
         if !names.insert(port.name.as_str()) && !port.name.is_empty() {
             report.add(conflict(place(port.name.place), format!("the port name `{}` is there twice", port.name.value)));

@@ -1,11 +1,12 @@
 //! `kind: WorkloadEntry`, and the endpoints of a ServiceEntry, which are written the same way.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use super::checks;
 use super::report::{Report, conflict, missing, no_effect, wrong};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
+use crate::config::place::Spanned;
 use crate::config::resource::Resource;
 use crate::config::resource::service_entry::{Resolution, ServiceEntry, WorkloadEntry};
 
@@ -16,11 +17,8 @@ pub(super) fn check(report: &mut Report, resource: &Resource<WorkloadEntry>) {
     address_given(report, entry);
     if let Some(path) = address.strip_prefix("unix://") {
         unix(report, entry, path);
-    } else if !address.is_empty()
-        && !checks::is_ip(address)
-        && let Err(reason) = names::check_domain(address)
-    {
-        report.wrong(address.place, format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value));
+    } else if !address.is_empty() {
+        ip_or_name(report, address);
     }
     endpoint_rest(report, entry, None);
 }
@@ -60,13 +58,18 @@ pub(super) fn named_endpoints(report: &mut Report, spec: &ServiceEntry, resoluti
         let address = &endpoint.address;
         if address.is_empty() {
             report.add(missing(endpoint.place, "`address` of the endpoint is missing"));
-        } else if !checks::is_ip(address)
-            && let Err(reason) = names::check_domain(address)
-        {
-            let message = format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value);
-            report.wrong(address.place, message);
+        } else {
+            ip_or_name(report, address);
         }
         endpoint_rest(report, endpoint, Some(spec));
+    }
+}
+
+fn ip_or_name(report: &mut Report, address: &Spanned<String>) {
+    if !checks::is_ip(address)
+        && let Err(reason) = names::check_domain(address)
+    {
+        report.wrong(address.place, format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value));
     }
 }
 
@@ -92,14 +95,13 @@ fn unix(report: &mut Report, entry: &WorkloadEntry, path: &str) {
 }
 
 fn endpoint_rest(report: &mut Report, entry: &WorkloadEntry, service: Option<&ServiceEntry>) {
-    let declared: Option<HashMap<&str, ()>> =
-        service.map(|spec| spec.ports.iter().flatten().map(|port| (port.name.as_str(), ())).collect());
+    let declared: Option<HashSet<&str>> =
+        service.map(|spec| spec.ports.iter().flatten().map(|port| port.name.as_str()).collect());
     for (name, port) in &entry.ports {
-        if !names::is_label(name) {
-            report.wrong(name.place, format!("`{}` is no port name: letters, digits and inner dashes", name.value));
-        } else if let Some(declared) = declared.as_ref().filter(|declared| !declared.contains_key(name.as_str())) {
+        let valid = checks::port_name(report, name);
+        if let Some(declared) = declared.as_ref().filter(|declared| valid && !declared.contains(name.as_str())) {
             let found = wrong(name.place, format!("the service has no port of the name `{}`", name.value));
-            report.add(match names::nearest(name, declared.keys().copied()) {
+            report.add(match names::nearest(name, declared.iter().copied()) {
                 Some(meant) => found.help(format!("did you mean `{meant}`?")),
                 None => found,
             });

@@ -57,33 +57,25 @@ impl<'t> Reader<'t> {
         let place = Place { length: 1, ..self.place(span) };
         if let Some(tag) = tag {
             let wanted = if matches!(held, Held::List(_)) { "seq" } else { "map" };
-            if !tag.is_yaml_core_schema() || tag.suffix != wanted {
+            if core(&tag) != Some(wanted) {
                 self.unknown_tag(&tag, place);
             }
         }
-        if self.open.len() >= MAX_DEPTH {
-            return Err(self.limit(place, format!("lists and objects are nested deeper than {MAX_DEPTH}")));
-        }
+        self.nested(place, 1)?;
         self.open.push(Open { place, anchor, size: 1, height: 1, held });
         Ok(())
     }
 
     pub(super) fn end(&mut self, span: Span) -> Result<(), Stop> {
         let Some(Open { place, anchor, size, height, held }) = self.open.pop() else { return Ok(()) };
-        let data = match held {
-            Held::List(items) => Data::List(items),
-            Held::Object { entries, merges, .. } => Data::Object(self.object(entries, merges)),
-        };
         // Only the end of a flow collection is written; a block ends with what is in it.
         let end = if span.is_empty() { place.line } else { self.place(span).line };
-        let inner = match &data {
-            Data::Scalar { .. } => None,
-            Data::List(items) => items.iter().map(|item| item.last_line).max(),
-            Data::Object(entries) => entries.iter().map(|entry| entry.value.last_line).max(),
-        };
-        let last_line = match &data {
-            Data::Object(_) => end.max(inner.unwrap_or(0)),
-            _ => inner.unwrap_or(end),
+        let (last_line, data) = match held {
+            Held::List(items) => (items.iter().map(|item| item.last_line).max().unwrap_or(end), Data::List(items)),
+            Held::Object { entries, merges, .. } => {
+                let entries = self.object(entries, merges);
+                (entries.iter().map(|entry| entry.value.last_line).fold(end, u32::max), Data::Object(entries))
+            }
         };
         self.finish(Node { place, last_line, data }, anchor, size, height)
     }
@@ -97,12 +89,12 @@ impl<'t> Reader<'t> {
     ) -> Result<(), Stop> {
         self.count(span)?;
         let place = self.place(span);
-        let plain = match tag {
+        let plain = match tag.as_deref().map(|tag| (core(tag), tag)) {
             None => style == ScalarStyle::Plain,
-            Some(tag) if tag.is_yaml_core_schema() && tag.suffix == "str" => false,
-            Some(tag) if tag.is_yaml_core_schema() && matches!(&*tag.suffix, "int" | "float" | "bool" | "null") => true,
-            Some(tag) => {
-                self.unknown_tag(&tag, place);
+            Some((Some("str"), _)) => false,
+            Some((Some("int" | "float" | "bool" | "null"), _)) => true,
+            Some((_, tag)) => {
+                self.unknown_tag(tag, place);
                 style == ScalarStyle::Plain
             }
         };
@@ -112,7 +104,7 @@ impl<'t> Reader<'t> {
     }
 
     fn unknown_tag(&mut self, tag: &Tag, place: Place) {
-        let name = if tag.is_yaml_core_schema() { format!("!!{}", tag.suffix) } else { tag.to_string() };
+        let name = core(tag).map_or_else(|| tag.to_string(), |name| format!("!!{name}"));
         self.error(Kind::Syntax, place, format!("the tag `{name}` has no meaning here"), "remove it");
     }
 
@@ -123,7 +115,7 @@ impl<'t> Reader<'t> {
         if self.aliases > MAX_ALIASES {
             return Err(self.limit(place, format!("more than {MAX_ALIASES} aliases in one file")));
         }
-        let Some(found) = self.anchors.get(&anchor) else {
+        let Some((size, height)) = self.anchors.get(&anchor).map(|found| (found.size, found.height)) else {
             let message = "this alias names an anchor that is not complete yet, or of another document";
             self.error(
                 Kind::Syntax,
@@ -134,25 +126,33 @@ impl<'t> Reader<'t> {
             let data = Data::Scalar { text: Cow::Borrowed(""), plain: true };
             return self.finish(Node { place, last_line: place.line, data }, 0, 1, 0);
         };
-        let (size, height) = (found.size, found.height);
-        self.aliased_nodes = self.aliased_nodes.saturating_add(size);
-        if self.aliased_nodes > MAX_ALIASED_NODES {
-            return Err(self.limit(place, format!("aliases stand for more than {MAX_ALIASED_NODES} values")));
-        }
-        if self.open.len() + height > MAX_DEPTH {
-            return Err(self.limit(place, format!("lists and objects are nested deeper than {MAX_DEPTH}")));
-        }
-        let node = found.node.clone();
+        self.aliased(place, size, "aliases stand for")?;
+        self.nested(place, height)?;
+        let node = self.anchors[&anchor].node.clone();
         self.finish(node, 0, size, height)
+    }
+
+    /// Over the limit where so many more levels are too many.
+    fn nested(&mut self, place: Place, levels: usize) -> Result<(), Stop> {
+        if self.open.len() + levels <= MAX_DEPTH {
+            return Ok(());
+        }
+        Err(self.limit(place, format!("lists and objects are nested deeper than {MAX_DEPTH}")))
+    }
+
+    /// Counts nodes that are in memory once more.
+    fn aliased(&mut self, place: Place, nodes: usize, who: &str) -> Result<(), Stop> {
+        self.aliased_nodes = self.aliased_nodes.saturating_add(nodes);
+        if self.aliased_nodes <= MAX_ALIASED_NODES {
+            return Ok(());
+        }
+        Err(self.limit(place, format!("{who} more than {MAX_ALIASED_NODES} values")))
     }
 
     /// Puts a finished node where it belongs: into the list or object that is open, or at the root.
     fn finish(&mut self, node: Node<'t>, anchor: usize, size: usize, height: usize) -> Result<(), Stop> {
         if anchor > 0 {
-            self.aliased_nodes = self.aliased_nodes.saturating_add(size);
-            if self.aliased_nodes > MAX_ALIASED_NODES {
-                return Err(self.limit(node.place, format!("anchors hold more than {MAX_ALIASED_NODES} values")));
-            }
+            self.aliased(node.place, size, "anchors hold")?;
             self.anchors.insert(anchor, Anchored { node: node.clone(), size, height });
         }
         let Some(parent) = self.open.last_mut() else {
@@ -224,4 +224,9 @@ impl<'t> Reader<'t> {
             false
         });
     }
+}
+
+/// The name of a tag of YAML's own, such as `str` of `!!str`.
+fn core(tag: &Tag) -> Option<&str> {
+    tag.is_yaml_core_schema().then_some(&*tag.suffix)
 }
