@@ -2,6 +2,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use tempfile::TempDir;
+
 use super::*;
 use crate::config::settings::Settings;
 use crate::control::publisher::Inputs;
@@ -12,10 +14,10 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was put in force, in order, each as the texts of all files.
 #[derive(Clone, Default)]
-pub(super) struct InForce(Arc<(Mutex<Vec<String>>, Condvar)>);
+struct InForce(Arc<(Mutex<Vec<String>>, Condvar)>);
 
 impl InForce {
-    pub(super) fn publisher(&self, paths: Vec<PathBuf>) -> Publisher {
+    fn publisher(&self, paths: Vec<PathBuf>) -> Publisher {
         let shared = Arc::clone(&self.0);
         let inputs = Inputs::Paths { paths, recursive: false };
         Publisher::new(
@@ -39,17 +41,37 @@ impl InForce {
     }
 }
 
-pub(super) fn yaml(name: &str) -> String {
+fn yaml(name: &str) -> String {
     format!(
         "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: {name}}}\n\
          spec: {{hosts: [a.example], http: [{{route: [{{destination: {{host: a.example}}}}]}}]}}\n"
     )
 }
 
-pub(super) fn save(path: &Path, text: &str) {
+fn save(path: &Path, text: &str) {
     let next = path.with_extension("next");
     fs::write(&next, text).unwrap();
     fs::rename(next, path).unwrap();
+}
+
+/// A publisher whose one file is in force.
+pub(super) struct Started {
+    _folder: TempDir,
+    path: PathBuf,
+    in_force: InForce,
+    pub(super) publisher: Publisher,
+}
+
+impl Started {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vs.yaml");
+        save(&path, &yaml("one"));
+        let in_force = InForce::default();
+        let publisher = in_force.publisher(vec![path.clone()]);
+        publisher.start();
+        Self { _folder: folder, path, in_force, publisher }
+    }
 }
 
 fn no_watcher(_: Reports) -> notify::Result<notify::RecommendedWatcher> {
@@ -58,17 +80,12 @@ fn no_watcher(_: Reports) -> notify::Result<notify::RecommendedWatcher> {
 
 #[test]
 fn without_a_watcher_changes_are_found_by_looking() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vs.yaml");
-    save(&path, &yaml("one"));
-    let in_force = InForce::default();
-    let publisher = in_force.publisher(vec![path.clone()]);
-    publisher.start();
+    let Started { path, in_force, publisher, .. } = &Started::new();
     let watch = FileWatch::start_with(publisher.clone(), QUICK, no_watcher).unwrap();
     let metrics = publisher.metrics().render();
     assert!(metrics.contains("serin_config_watch_healthy 0"), "{metrics}");
     for name in ["two", "three"] {
-        save(&path, &yaml(name));
+        save(path, &yaml(name));
         in_force.wait_for(&yaml(name));
     }
     watch.stop();
@@ -79,13 +96,8 @@ fn without_a_watcher_changes_are_found_by_looking() {
 
 #[test]
 fn a_change_before_the_watch_began_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vs.yaml");
-    save(&path, &yaml("one"));
-    let in_force = InForce::default();
-    let publisher = in_force.publisher(vec![path.clone()]);
-    publisher.start();
-    save(&path, &yaml("two"));
+    let Started { path, in_force, publisher, .. } = &Started::new();
+    save(path, &yaml("two"));
     let never = Pace { stat: PATIENCE, hash: PATIENCE };
     let _watch = FileWatch::start(publisher.clone(), never).unwrap();
     in_force.wait_for(&yaml("two"));

@@ -329,19 +329,19 @@ mod tests {
 
     use super::*;
     use crate::control::file_watch::BACKLOG;
-    use crate::control::file_watch::tests::{InForce, PATIENCE, save, yaml};
+    use crate::control::file_watch::tests::{PATIENCE, Started};
 
     #[test]
     fn lost_reports_lead_to_a_new_watcher_and_a_look_at_everything() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("vs.yaml");
-        save(&path, &yaml("one"));
-        let in_force = InForce::default();
-        let publisher = in_force.publisher(vec![path.clone()]);
-        publisher.start();
+        let started = Started::new();
         let (messages, inbox) = sync_channel(BACKLOG);
         let reports = Reports { messages, lost: Arc::default() };
-        let mut watch = Watch::new(publisher, Pace { stat: PATIENCE, hash: PATIENCE }, watches::make, reports.clone());
+        let mut watch = Watch::new(
+            started.publisher.clone(),
+            Pace { stat: PATIENCE, hash: PATIENCE },
+            watches::make,
+            reports.clone(),
+        );
         watch.begin();
         assert_eq!(watch.settle.next(Duration::ZERO), Next::Idle);
         reports.lost.store(true, Ordering::Release);

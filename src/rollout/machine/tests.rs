@@ -7,8 +7,9 @@ mod model;
 mod people;
 mod verdicts;
 
-use self::drive::{Drive, plan};
+use self::drive::Drive;
 use super::*;
+use crate::rollout::testing::plan;
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
