@@ -239,17 +239,10 @@ impl<'g> Claims<'g> {
 mod tests {
     use super::*;
     use crate::config::gateways::Protocol;
-    use crate::config::place::{Place, Spanned};
+    use crate::config::place::Place;
     use crate::config::resource::Metadata;
+    use crate::config::testing::{at, text};
     use crate::config::value::Pattern;
-
-    fn at<T>(value: T) -> Spanned<T> {
-        Spanned::new(value, Place::default())
-    }
-
-    fn text(value: &str) -> Spanned<String> {
-        at(value.to_owned())
-    }
 
     #[test]
     fn catch_alls_are_what_istio_calls_so() {

@@ -239,15 +239,8 @@ mod tests {
     use crate::config::place::Place;
     use crate::config::resource::Metadata;
     use crate::config::resource::virtual_service::{Delegate, HttpMirror, HttpRouteDestination};
+    use crate::config::testing::{at, text};
     use crate::config::value::Pattern;
-
-    fn at<T>(value: T) -> Spanned<T> {
-        Spanned::new(value, Place::default())
-    }
-
-    fn text(value: &str) -> Spanned<String> {
-        at(value.to_owned())
-    }
 
     fn on_path(uri: StringMatch) -> HttpMatch {
         HttpMatch { uri: Some(at(uri)), ..Default::default() }

@@ -153,16 +153,9 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use super::*;
-    use crate::config::place::{Place, Spanned};
+    use crate::config::place::Place;
     use crate::config::resource::gateway::ServerPort;
-
-    fn at<T>(value: T) -> Spanned<T> {
-        Spanned::new(value, Place::default())
-    }
-
-    fn text(value: &str) -> Spanned<String> {
-        at(value.to_owned())
-    }
+    use crate::config::testing::{at, text};
 
     fn server(number: i64, protocol: &str, hosts: &[&str]) -> Server {
         let port = ServerPort { number: at(number), protocol: text(protocol), name: text("p"), ..Default::default() };

@@ -21,6 +21,8 @@ pub mod resource;
 pub mod services;
 pub mod settings;
 pub mod sticky;
+#[cfg(test)]
+pub(crate) mod testing;
 mod text;
 pub mod tls_terms;
 pub mod traffic;

@@ -178,13 +178,10 @@ mod tests {
     use super::*;
     use crate::config::place::Place;
     use crate::config::resource::destination_rule::SimpleLb;
-
-    fn text(value: &str) -> Spanned<String> {
-        Spanned::new(value.to_owned(), Place::default())
-    }
+    use crate::config::testing::{at, text};
 
     fn balancer(simple: SimpleLb) -> Option<LoadBalancer> {
-        Some(LoadBalancer { simple: Some(Spanned::new(simple, Place::default())), ..Default::default() })
+        Some(LoadBalancer { simple: Some(at(simple)), ..Default::default() })
     }
 
     fn subset(name: &str, traffic_policy: Option<TrafficPolicy>) -> Subset {

@@ -130,18 +130,13 @@ impl Rates<'_> {
 mod tests {
     use super::*;
     use crate::rollout::plan::Analysis;
+    use crate::rollout::testing;
 
     fn plan() -> Plan {
         Plan {
-            name: "shop".to_owned(),
-            virtual_service: "shop-vs".to_owned(),
-            route: "main".to_owned(),
-            stable: "v1".to_owned(),
-            canary: "v2".to_owned(),
             steps: [10, 30, 50, 100].into_iter().map(Step::new).collect(),
             analysis: Analysis { slower_than: Some(Duration::from_millis(300)), ..Analysis::default() },
-            mode: Mode::Run,
-            latency_edges: Vec::new(),
+            ..testing::plan()
         }
     }
 

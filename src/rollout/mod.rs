@@ -11,6 +11,8 @@ mod plan;
 pub mod report;
 mod seconds;
 pub mod simulate;
+#[cfg(test)]
+pub(crate) mod testing;
 mod watermark;
 
 /// Numbers as sentences of a release have them.

@@ -4,22 +4,14 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
 use super::table::RequestView;
-use crate::config::place::{Place, Spanned};
+use crate::config::place::Place;
 use crate::config::re2;
 use crate::config::resource::virtual_service::{
     Destination, HeaderOperations, Headers, HttpMatch, HttpRoute, HttpRouteDestination,
 };
 use crate::config::resource::{Metadata, Resource, Resources, VirtualService};
-use crate::config::value::{Pattern, StringMap, StringMatch};
-
-/// A value without a place.
-pub(super) fn at<T>(value: T) -> Spanned<T> {
-    Spanned::new(value, Place::default())
-}
-
-pub(super) fn text(value: &str) -> Spanned<String> {
-    at(value.to_owned())
-}
+pub(super) use crate::config::testing::{at, map, text};
+use crate::config::value::{Pattern, StringMatch};
 
 pub(super) fn exact(value: &str) -> StringMatch {
     StringMatch::Exact(value.to_owned())
@@ -32,10 +24,6 @@ pub(super) fn prefix(value: &str) -> StringMatch {
 /// As the decoder makes it.
 pub(super) fn regex(value: &str) -> StringMatch {
     StringMatch::Regex(Pattern { text: value.to_owned(), regex: re2::whole(value) })
-}
-
-pub(super) fn map(pairs: &[(&str, &str)]) -> StringMap {
-    pairs.iter().map(|(name, value)| (text(name), text(value))).collect()
 }
 
 pub(super) fn operations(set: &[(&str, &str)], add: &[(&str, &str)], remove: &[&str]) -> HeaderOperations {

@@ -6,7 +6,8 @@ use crate::config::resource::canary::{
 };
 use crate::config::yaml::{Data, Node};
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::scalar::{self, Wrong};
 use super::shape::{Shape, many, nearest, one, own, value};
 

@@ -7,7 +7,8 @@ use crate::config::resource::destination_rule::{
 };
 use crate::config::value::StringMap;
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::pool::{CONNECTION_POOL, OUTLIER_DETECTION, RETRY_BUDGET, connection_pool, outlier_detection, retry_budget};
 use super::shape::{Shape, many, one, value};
 use super::virtual_service::port_selector;

@@ -5,7 +5,8 @@ use crate::config::resource::gateway::{
     Gateway, Server, ServerPort, ServerTls, ServerTlsMode, TlsCertificate, TlsProtocol,
 };
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::shape::{Shape, many, one, value};
 
 pub(super) static GATEWAY: Shape =

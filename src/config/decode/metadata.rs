@@ -8,7 +8,8 @@ use crate::config::diagnostic::Kind;
 use crate::config::place::Spanned;
 use crate::config::resource::Metadata;
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::shape::{Shape, value};
 
 pub(super) static METADATA: Shape = Shape {

@@ -6,6 +6,7 @@ mod destination_rule;
 mod gateway;
 mod metadata;
 mod object;
+mod out;
 mod pattern;
 mod policy;
 mod pool;
@@ -22,10 +23,11 @@ use super::resource::{Metadata, Resource, Resources};
 use super::yaml::{Data, Node};
 
 use metadata::METADATA;
-use object::{At, Object, Out};
+use object::{At, Object};
+use out::Out;
 use shape::{Shape, one, value};
 
-pub(crate) use object::Muddled;
+pub(crate) use out::Muddled;
 pub(crate) use scalar::go_duration;
 pub(crate) use shape::nearest;
 

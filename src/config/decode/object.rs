@@ -1,60 +1,20 @@
 //! Reading an object's fields by name. Each getter reports what is wrong and answers what can still be used, so that one
 //! run finds every problem.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
-use regex::bytes::Regex;
-
-use crate::config::diagnostic::{Diagnostic, Kind};
+use crate::config::diagnostic::Kind;
 use crate::config::place::{Place, Spanned};
 use crate::config::value::StringMap;
 use crate::config::yaml::{Data, Entry, Node};
 
+use super::out::{Muddled, Out};
 use super::scalar::{self, Wrong, shown};
 use super::shape::{self, Shape, nearest, same};
 
 const INT32: (i64, i64) = (i32::MIN as i64, i32::MAX as i64);
 const UINT32: (i64, i64) = (0, u32::MAX as i64);
 const UINT64: (i64, i64) = (0, i64::MAX);
-
-/// What decoding leaves behind besides the resources.
-#[derive(Debug, Default)]
-pub(super) struct Out {
-    /// Problems, in the order found.
-    pub(super) diagnostics: Vec<Diagnostic>,
-    /// Parts of the text that hold errors: what is checked later must say nothing about them.
-    pub(super) muddled: Vec<Muddled>,
-    /// Patterns already compiled: the same one often comes back.
-    pub(super) patterns: HashMap<String, Result<Regex, String>>,
-    /// How many of the diagnostics are errors.
-    pub(super) errors: usize,
-}
-
-/// A part of a file that was not read as it was meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Muddled {
-    /// Where it begins.
-    pub(crate) place: Place,
-    /// Its last line; none: only the object that begins at this place, without what lies in it.
-    pub(crate) last_line: Option<u32>,
-}
-
-impl Out {
-    /// Reports an error.
-    pub(super) fn error(&mut self, kind: Kind, place: Place, message: impl Into<String>, help: Option<String>) {
-        let mut diagnostic = Diagnostic::error(kind, place, message);
-        diagnostic.help = help;
-        self.diagnostics.push(diagnostic);
-        self.errors += 1;
-    }
-
-    /// Reports an error in the object that begins at `object`, of which later checks must then say nothing.
-    pub(super) fn wrong(&mut self, object: Place, place: Place, wrong: Wrong) {
-        self.error(Kind::Value, place, wrong.message, wrong.help);
-        self.muddled.push(Muddled { place: object, last_line: None });
-    }
-}
 
 /// A node with the way to it.
 #[derive(Clone, Copy)]
@@ -143,6 +103,10 @@ impl<'t> Object<'t> {
 
     fn below<'s>(&'s self, entry: &'s Entry<'s>, name: &'s str) -> At<'s> {
         At { node: &entry.value, place: entry.place, name, parent: Some(self) }
+    }
+
+    fn item<'s>(&'s self, node: &'s Node<'s>, name: &'s str) -> At<'s> {
+        At { node, place: node.place, name, parent: Some(self) }
     }
 
     /// A scalar that is read in a way of its own.
@@ -240,7 +204,7 @@ impl<'t> Object<'t> {
     /// A list of objects; a null entry is read as an empty one.
     pub(super) fn many<T>(&self, name: &str, out: &mut Out, decode: fn(At<'_>, &mut Out) -> T) -> Vec<T> {
         let items = self.items(name, out).iter();
-        items.map(|node| decode(At { node, place: node.place, name, parent: Some(self) }, out)).collect()
+        items.map(|node| decode(self.item(node, name), out)).collect()
     }
 
     /// The same, and each entry that holds an error is marked as muddled by itself.
@@ -249,7 +213,7 @@ impl<'t> Object<'t> {
         let mut read = Vec::with_capacity(items.len());
         for node in items {
             let before = out.errors;
-            read.push(decode(At { node, place: node.place, name, parent: Some(self) }, out));
+            read.push(decode(self.item(node, name), out));
             if out.errors > before {
                 out.muddled.push(Muddled { place: node.place, last_line: Some(node.last_line) });
             }
@@ -265,12 +229,7 @@ impl<'t> Object<'t> {
         decode: fn(At<'_>, &mut Out) -> T,
     ) -> Vec<Option<T>> {
         let items = self.items(name, out).iter();
-        items
-            .map(|node| {
-                let at = At { node, place: node.place, name, parent: Some(self) };
-                (!node.is_null()).then(|| decode(at, out))
-            })
-            .collect()
+        items.map(|node| (!node.is_null()).then(|| decode(self.item(node, name), out))).collect()
     }
 
     /// A list of text.

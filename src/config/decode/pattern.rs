@@ -6,7 +6,8 @@ use crate::config::re2;
 use crate::config::value::{Pattern, StringMatch};
 use crate::config::yaml::Data;
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::scalar::shown;
 use super::shape::{Shape, value};
 

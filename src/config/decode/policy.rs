@@ -9,7 +9,8 @@ use crate::config::resource::virtual_service::{
 use crate::config::value::Percent;
 use crate::config::yaml::Data;
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::pattern::{STRING_MATCH, string_match};
 use super::scalar::shown;
 use super::shape::{Shape, many, one, value};

@@ -4,7 +4,8 @@ use crate::config::resource::destination_rule::{
     ConnectionPool, H2UpgradePolicy, Http2KeepAlive, HttpPool, OutlierDetection, RetryBudget, TcpKeepalive, TcpPool,
 };
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::shape::{Shape, one, value};
 
 pub(super) static CONNECTION_POOL: Shape =

@@ -4,7 +4,8 @@ use crate::config::place::Spanned;
 use crate::config::resource::service_entry::{Location, Resolution, ServiceEntry, ServicePort, WorkloadEntry};
 use crate::config::value::StringMap;
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::shape::{Shape, many, one, value};
 
 pub(super) static SERVICE_ENTRY: Shape = Shape::new(

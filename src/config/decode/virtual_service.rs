@@ -7,7 +7,8 @@ use crate::config::resource::virtual_service::{
     TlsRoute, VirtualService,
 };
 
-use super::object::{At, Object, Out};
+use super::object::{At, Object};
+use super::out::Out;
 use super::pattern::{STRING_MATCH, string_match};
 use super::policy::{
     CORS, DIRECT_RESPONSE, FAULT, HEADERS, MIRROR, PERCENT, REDIRECT, RETRIES, REWRITE, cors, direct_response, fault,

@@ -17,6 +17,15 @@ pub(super) fn port(report: &mut Report, port: &Spanned<i64>) {
     }
 }
 
+/// The name of a port. Whether it is one.
+pub(super) fn port_name(report: &mut Report, name: &Spanned<String>) -> bool {
+    let valid = names::is_label(name);
+    if !valid {
+        report.wrong(name.place, format!("`{}` is no port name: letters, digits and inner dashes", name.value));
+    }
+    valid
+}
+
 /// A time of at least 1 ms, in whole milliseconds.
 pub(super) fn duration(report: &mut Report, duration: &Spanned<Duration>) {
     at_least(report, duration, "leave the field out to have its default");

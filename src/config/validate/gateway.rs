@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::protocol::{self, Family};
 use super::report::{Report, conflict, missing, no_effect, unsupported, wrong};
-use super::service_entry::{self, Family};
 use super::{checks, server_tls};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::names;
@@ -54,7 +54,7 @@ fn check_server(report: &mut Report, server: &Server) {
     }
     let Some(port) = &server.port else { return };
     let redirect = server.tls.as_ref().and_then(|tls| tls.https_redirect.as_ref()).filter(|redirect| redirect.value);
-    let family = service_entry::family(&port.protocol);
+    let family = protocol::family(&port.protocol);
     if let Some(redirect) = redirect.filter(|_| family != Family::Http) {
         report.add(no_effect(redirect.place, "`httpsRedirect` has no effect on a server that is not plain HTTP"));
     }
@@ -104,8 +104,8 @@ fn check_port(report: &mut Report, port: &ServerPort, unix: bool) {
     let place = |of: Place| if of.line == 0 { port.place } else { of };
     if port.protocol.is_empty() {
         report.add(missing(port.place, "`protocol` of the port is missing").help("HTTP or HTTPS"));
-    } else if service_entry::family(&port.protocol) == Family::Unknown {
-        report.add(service_entry::unknown_protocol(&port.protocol));
+    } else if protocol::family(&port.protocol) == Family::Unknown {
+        report.add(protocol::unknown_protocol(&port.protocol));
     }
     if port.name.is_empty() {
         report.add(missing(port.place, "`name` of the port is missing"));

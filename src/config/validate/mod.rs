@@ -22,6 +22,7 @@ mod load_balancer;
 mod merged;
 mod mirror;
 mod outlier;
+mod protocol;
 mod reachability;
 mod references;
 mod releases;
@@ -39,6 +40,7 @@ pub mod variables;
 mod virtual_service;
 mod visibility;
 mod weights;
+mod workload_entry;
 
 use report::Report;
 
@@ -63,7 +65,7 @@ pub fn check(resources: &Resources, settings: &Settings) -> Vec<Diagnostic> {
     }
     for resource in &resources.workload_entries {
         annotations::other(&mut report, &resource.metadata, "WorkloadEntry");
-        service_entry::workload(&mut report, resource);
+        workload_entry::check(&mut report, resource);
     }
     for resource in &resources.gateways {
         annotations::other(&mut report, &resource.metadata, "Gateway");

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
+use super::protocol::{self, Family};
 use super::report::{Report, conflict, missing, no_effect, unsupported};
-use super::service_entry::{self, Family};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::place::{Place, Spanned};
 use crate::config::resource::gateway::{Server, ServerTls, ServerTlsMode, TlsCertificate, TlsProtocol};
@@ -39,7 +39,7 @@ fn given(text: &Option<Spanned<String>>) -> Option<&Spanned<String>> {
 
 /// Checks the TLS block of a server against its protocol.
 pub(super) fn check(report: &mut Report, server: &Server) {
-    let family = server.port.as_ref().map_or(Family::Unknown, |port| service_entry::family(&port.protocol));
+    let family = server.port.as_ref().map_or(Family::Unknown, |port| protocol::family(&port.protocol));
     let Some(tls) = &server.tls else {
         if family == Family::Tls {
             report.add(missing(server.place, "a server of HTTPS or TLS needs `tls`"));

@@ -1,68 +1,17 @@
-//! `kind: ServiceEntry` and `kind: WorkloadEntry`.
+//! `kind: ServiceEntry`. Its endpoints: `workload_entry`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use super::checks;
+use super::protocol::{Family, family, unknown_protocol};
 use super::report::{Report, conflict, missing, no_effect, unsupported, wrong};
 use super::visibility::{self, Owner};
+use super::workload_entry::{named_endpoints, static_endpoint};
 use crate::config::diagnostic::{Diagnostic, Kind};
 use crate::config::names;
 use crate::config::place::{Place, Spanned};
 use crate::config::resource::Resource;
-use crate::config::resource::service_entry::{Resolution, ServiceEntry, ServicePort, WorkloadEntry};
-
-/// Protocols that Istio knows, in upper case.
-const PROTOCOLS: [&str; 14] = [
-    "HTTP",
-    "HTTP2",
-    "GRPC",
-    "GRPC-WEB",
-    "GRPC-WEB-TEXT",
-    "HTTP_PROXY",
-    "HTTPS",
-    "TLS",
-    "TCP",
-    "UDP",
-    "MONGO",
-    "REDIS",
-    "MYSQL",
-    "HBONE",
-];
-
-/// What kind of traffic a protocol is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Family {
-    /// Requests that can be read.
-    Http,
-    /// Encrypted for somebody else.
-    Tls,
-    /// Anything else that Istio knows.
-    Other,
-    /// To be found out from the traffic.
-    Unset,
-    /// Unknown.
-    Unknown,
-}
-
-/// The family of a protocol, whatever the case in which it is written.
-pub(super) fn family(protocol: &str) -> Family {
-    match protocol.to_ascii_uppercase().as_str() {
-        "" => Family::Unset,
-        "HTTP" | "HTTP2" | "GRPC" | "GRPC-WEB" | "GRPC-WEB-TEXT" | "HTTP_PROXY" => Family::Http,
-        "HTTPS" | "TLS" => Family::Tls,
-        known if PROTOCOLS.contains(&known) => Family::Other,
-        _ => Family::Unknown,
-    }
-}
-
-/// What to say of a protocol that Istio does not know.
-pub(super) fn unknown_protocol(protocol: &Spanned<String>) -> Diagnostic {
-    let found = wrong(protocol.place, format!("`{}` is no protocol", protocol.value));
-    match names::nearest(&protocol.to_ascii_uppercase(), PROTOCOLS) {
-        Some(meant) => found.help(format!("did you mean `{meant}`?")),
-        None => found.help("HTTP, HTTP2 or GRPC"),
-    }
-}
+use crate::config::resource::service_entry::{Resolution, ServiceEntry, ServicePort};
 
 fn family_of(port: &ServicePort) -> Family {
     port.protocol.as_ref().map_or(Family::Unset, |protocol| family(protocol))
@@ -93,7 +42,10 @@ pub(super) fn check(report: &mut Report, resource: &Resource<ServiceEntry>) {
                 );
             }
         }
-        Resolution::Dns | Resolution::DnsRoundRobin => named_endpoints(report, spec, resolution),
+        Resolution::Dns | Resolution::DnsRoundRobin => {
+            named_endpoints(report, spec, resolution);
+            hosts_with_addresses(report, spec);
+        }
         Resolution::DynamicDns => dynamic(report, spec),
     }
     several_hosts(report, spec, resolution);
@@ -169,11 +121,8 @@ fn ports(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
         let place = |of: Place| if of.line == 0 { port.place } else { of };
         if port.name.is_empty() {
             report.add(missing(port.place, "`name` of the port is missing"));
-        } else if !names::is_label(&port.name) {
-            report.wrong(
-                port.name.place,
-                format!("`{}` is no port name: letters, digits and inner dashes", port.name.value),
-            );
+        } else {
+            checks::port_name(report, &port.name);
         }
         if !names.insert(port.name.as_str()) && !port.name.is_empty() {
             report.add(conflict(place(port.name.place), format!("the port name `{}` is there twice", port.name.value)));
@@ -253,49 +202,8 @@ fn dynamic(report: &mut Report, spec: &ServiceEntry) {
     );
 }
 
-fn static_endpoint(report: &mut Report, endpoint: &WorkloadEntry, spec: &ServiceEntry) {
-    let address = &endpoint.address;
-    address_given(report, endpoint);
-    if let Some(path) = address.strip_prefix("unix://") {
-        unix(report, endpoint, path);
-        if spec.ports.len() != 1 {
-            report.wrong(address.place, "a Unix socket needs a service with exactly one port");
-        }
-    } else if address.value == "localhost" {
-        report.add(
-            Diagnostic::warning(
-                Kind::Value,
-                address.place,
-                "Istio would refuse the name `localhost` in a STATIC ServiceEntry",
-            )
-            .help("write `127.0.0.1`, if this file is for Istio, too"),
-        );
-    } else if !address.is_empty() && !checks::is_ip(address) {
-        report.add(
-            wrong(address.place, format!("`{}` is no IP address, which `resolution: STATIC` asks for", address.value))
-                .help("write `resolution: DNS` to have names resolved"),
-        );
-    }
-    endpoint_rest(report, endpoint, Some(spec));
-}
-
-fn named_endpoints(report: &mut Report, spec: &ServiceEntry, resolution: Resolution) {
-    if let (Resolution::DnsRoundRobin, Some(second)) = (resolution, spec.endpoints.get(1)) {
-        report
-            .add(conflict(second.place, "a ServiceEntry with `resolution: DNS_ROUND_ROBIN` has one endpoint at most"));
-    }
-    for endpoint in &spec.endpoints {
-        let address = &endpoint.address;
-        if address.is_empty() {
-            report.add(missing(endpoint.place, "`address` of the endpoint is missing"));
-        } else if !checks::is_ip(address)
-            && let Err(reason) = names::check_domain(address)
-        {
-            let message = format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value);
-            report.wrong(address.place, message);
-        }
-        endpoint_rest(report, endpoint, Some(spec));
-    }
+/// A connection to a shared address says nothing of the host it is for.
+fn hosts_with_addresses(report: &mut Report, spec: &ServiceEntry) {
     let udp = |port: &ServicePort| port.protocol.as_ref().is_some_and(|protocol| protocol.eq_ignore_ascii_case("UDP"));
     let layer4 = |port: &ServicePort| matches!(family_of(port), Family::Tls | Family::Other) && !udp(port);
     if !spec.addresses.is_empty() && spec.hosts.len() > 1 && spec.ports.iter().flatten().any(layer4) {
@@ -316,69 +224,6 @@ fn several_hosts(report: &mut Report, spec: &ServiceEntry, resolution: Resolutio
             wrong(place, "several hosts need ports of HTTP or TLS: nothing else tells them apart")
                 .help("write `protocol: HTTP`, or one ServiceEntry for each host"),
         );
-    }
-}
-
-/// Checks one WorkloadEntry by itself. Whether it is for STATIC or for DNS is not known here.
-pub(super) fn workload(report: &mut Report, resource: &Resource<WorkloadEntry>) {
-    let entry = &resource.spec;
-    let address = &entry.address;
-    address_given(report, entry);
-    if let Some(path) = address.strip_prefix("unix://") {
-        unix(report, entry, path);
-    } else if !address.is_empty()
-        && !checks::is_ip(address)
-        && let Err(reason) = names::check_domain(address)
-    {
-        report.wrong(address.place, format!("`{}` is neither an IP address nor a DNS name: {reason}", address.value));
-    }
-    endpoint_rest(report, entry, None);
-}
-
-fn address_given(report: &mut Report, entry: &WorkloadEntry) {
-    if !entry.address.is_empty() {
-        return;
-    }
-    let network = entry.network.as_ref().filter(|network| !network.is_empty());
-    report.add(match network {
-        Some(network) => no_effect(
-            network.place,
-            format!("an endpoint without `address`, in network `{}`, is never used here", network.value),
-        ),
-        None => missing(entry.place, "`address` is missing"),
-    });
-}
-
-fn unix(report: &mut Report, entry: &WorkloadEntry, path: &str) {
-    checks::unix_path(report, &entry.address, path);
-    if let Some((name, _)) = entry.ports.first() {
-        report.add(conflict(name.place, "an endpoint on a Unix socket has no `ports`"));
-    }
-}
-
-fn endpoint_rest(report: &mut Report, entry: &WorkloadEntry, service: Option<&ServiceEntry>) {
-    let declared: Option<HashMap<&str, ()>> =
-        service.map(|spec| spec.ports.iter().flatten().map(|port| (port.name.as_str(), ())).collect());
-    for (name, port) in &entry.ports {
-        if !names::is_label(name) {
-            report.wrong(name.place, format!("`{}` is no port name: letters, digits and inner dashes", name.value));
-        } else if let Some(declared) = declared.as_ref().filter(|declared| !declared.contains_key(name.as_str())) {
-            let found = wrong(name.place, format!("the service has no port of the name `{}`", name.value));
-            report.add(match names::nearest(name, declared.keys().copied()) {
-                Some(meant) => found.help(format!("did you mean `{meant}`?")),
-                None => found,
-            });
-        }
-        checks::port(report, port);
-    }
-    checks::labels(report, &entry.labels);
-    checks::count(report, "weight", entry.weight.as_ref());
-    for (name, value) in
-        [("network", &entry.network), ("serviceAccount", &entry.service_account), ("locality", &entry.locality)]
-    {
-        if let Some(value) = value.as_ref().filter(|value| !value.is_empty()) {
-            report.add(no_effect(value.place, format!("`{name}` of an endpoint has no effect here")));
-        }
     }
 }
 
@@ -489,23 +334,5 @@ mod tests {
             ("resolution: DNS\n  exportTo: ['~']", "hides this resource"),
         ]);
         each_passes("ServiceEntry", &[&entry("resolution: DNS\n  exportTo: ['*']")]);
-    }
-
-    #[test]
-    fn workload_entries_stand_by_themselves() {
-        each_fails(
-            "WorkloadEntry",
-            &[
-                ("  labels: {a: b}", "`address` is missing"),
-                ("  address: 'a.b:9443'", "neither an IP address nor a DNS name"),
-                ("  address: 10.0.0.1\n  ports: {'@': 80}", "is no port name"),
-                ("  address: 10.0.0.1\n  ports: {http: 0}", "is not between 1 and 65535"),
-                ("  address: 'unix://@a'\n  ports: {http: 80}", "has no `ports`"),
-            ],
-        );
-        each_passes(
-            "WorkloadEntry",
-            &["  address: a.b", "  address: 10.0.0.1\n  labels: {a: b}", "  address: 'unix://@a'", "  network: n"],
-        );
     }
 }

@@ -1,13 +1,16 @@
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
+
+use tempfile::TempDir;
 
 use super::*;
 use crate::config::settings::Settings;
+use crate::control::publisher::Inputs;
 use crate::telemetry::{Buckets, Metrics};
 
 const QUICK: Pace = Pace { stat: Duration::from_millis(5), hash: Duration::from_millis(20) };
-const PATIENCE: Duration = Duration::from_secs(60);
+pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What was put in force, in order, each as the texts of all files.
 #[derive(Clone, Default)]
@@ -51,23 +54,38 @@ fn save(path: &Path, text: &str) {
     fs::rename(next, path).unwrap();
 }
 
+/// A publisher whose one file is in force.
+pub(super) struct Started {
+    _folder: TempDir,
+    path: PathBuf,
+    in_force: InForce,
+    pub(super) publisher: Publisher,
+}
+
+impl Started {
+    pub(super) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vs.yaml");
+        save(&path, &yaml("one"));
+        let in_force = InForce::default();
+        let publisher = in_force.publisher(vec![path.clone()]);
+        publisher.start();
+        Self { _folder: folder, path, in_force, publisher }
+    }
+}
+
 fn no_watcher(_: Reports) -> notify::Result<notify::RecommendedWatcher> {
     Err(notify::Error::io(io::Error::from_raw_os_error(24)))
 }
 
 #[test]
 fn without_a_watcher_changes_are_found_by_looking() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vs.yaml");
-    save(&path, &yaml("one"));
-    let in_force = InForce::default();
-    let publisher = in_force.publisher(vec![path.clone()]);
-    publisher.start();
+    let Started { path, in_force, publisher, .. } = &Started::new();
     let watch = FileWatch::start_with(publisher.clone(), QUICK, no_watcher).unwrap();
     let metrics = publisher.metrics().render();
     assert!(metrics.contains("serin_config_watch_healthy 0"), "{metrics}");
     for name in ["two", "three"] {
-        save(&path, &yaml(name));
+        save(path, &yaml(name));
         in_force.wait_for(&yaml(name));
     }
     watch.stop();
@@ -78,33 +96,9 @@ fn without_a_watcher_changes_are_found_by_looking() {
 
 #[test]
 fn a_change_before_the_watch_began_is_found() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vs.yaml");
-    save(&path, &yaml("one"));
-    let in_force = InForce::default();
-    let publisher = in_force.publisher(vec![path.clone()]);
-    publisher.start();
-    save(&path, &yaml("two"));
+    let Started { path, in_force, publisher, .. } = &Started::new();
+    save(path, &yaml("two"));
     let never = Pace { stat: PATIENCE, hash: PATIENCE };
     let _watch = FileWatch::start(publisher.clone(), never).unwrap();
     in_force.wait_for(&yaml("two"));
-}
-
-#[test]
-fn lost_reports_lead_to_a_new_watcher_and_a_look_at_everything() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("vs.yaml");
-    save(&path, &yaml("one"));
-    let in_force = InForce::default();
-    let publisher = in_force.publisher(vec![path.clone()]);
-    publisher.start();
-    let (messages, inbox) = sync_channel(BACKLOG);
-    let reports = Reports { messages, lost: Arc::default() };
-    let mut watch = Watch::new(publisher, Pace { stat: PATIENCE, hash: PATIENCE }, watches::make, reports.clone());
-    watch.begin();
-    assert_eq!(watch.settle.next(Duration::ZERO), Next::Idle);
-    reports.lost.store(true, Ordering::Release);
-    watch.take(Message::Event(notify::Event::new(notify::EventKind::Other)), &inbox);
-    assert_eq!(watch.settle.next(Duration::ZERO), Next::Compare);
-    assert!(watch.watches.is_some());
 }

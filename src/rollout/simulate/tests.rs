@@ -8,20 +8,16 @@ use rand::rngs::SmallRng;
 use super::*;
 use crate::rollout::input::Arm;
 use crate::rollout::machine::{Phase, Reason, State};
-use crate::rollout::plan::{Analysis, Mode, Plan, Step};
+use crate::rollout::plan::{Analysis, Plan, Step};
+use crate::rollout::testing;
 
 fn plan(change: impl FnOnce(&mut Plan)) -> Plan {
     let edges = [5, 10, 25, 50, 75, 100, 150, 200, 300, 400, 500, 750, 1_000, 2_500, 5_000];
     let mut plan = Plan {
-        name: "shop".to_owned(),
-        virtual_service: "shop-vs".to_owned(),
-        route: "main".to_owned(),
-        stable: "v1".to_owned(),
-        canary: "v2".to_owned(),
         steps: [10, 30, 50, 100].into_iter().map(Step::new).collect(),
         analysis: Analysis { slower_than: Some(Duration::from_millis(300)), ..Analysis::default() },
-        mode: Mode::Run,
         latency_edges: edges.into_iter().map(Duration::from_millis).collect(),
+        ..testing::plan()
     };
     change(&mut plan);
     plan

@@ -79,7 +79,7 @@ fn arm(numbers: &ArmNumbers) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use crate::rollout::{Analysis, Interval, Mode, Phase, Reason, State, Step, Test};
+    use crate::rollout::{Interval, Phase, Reason, State, Step, Test, testing};
 
     use super::*;
 
@@ -87,13 +87,8 @@ mod tests {
         Plan {
             name: "product-service".to_owned(),
             virtual_service: "product-service-vs".to_owned(),
-            route: "main".to_owned(),
-            stable: "v1".to_owned(),
-            canary: "v2".to_owned(),
             steps: vec![Step::new(10)],
-            analysis: Analysis::default(),
-            mode: Mode::Run,
-            latency_edges: Vec::new(),
+            ..testing::plan()
         }
     }
 

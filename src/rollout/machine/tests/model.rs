@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::people::restart;
 use super::*;
+use crate::rollout::plan::Step;
 
 /// Everything that can happen to a release.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

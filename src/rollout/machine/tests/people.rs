@@ -1,6 +1,8 @@
 //! What people do to a release, and what a restart of the process does.
 
 use super::*;
+use crate::rollout::input::Count;
+use crate::rollout::plan::{OnFileChange, OnInconclusive};
 
 #[test]
 fn an_approval_is_waited_for_or_remembered() {
