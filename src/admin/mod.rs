@@ -7,6 +7,7 @@ mod condition;
 mod config;
 mod guard;
 mod index;
+mod listener;
 mod probes;
 mod reply;
 mod resources;
@@ -16,6 +17,7 @@ mod server;
 mod tests;
 mod token;
 mod versions;
+mod write_limit;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ use axum::middleware;
 use axum::response::{IntoResponse, Response};
 
 pub use config::Reloaded;
+pub use listener::{Address, Listener};
 pub use probes::Readiness;
 pub use server::serve;
 pub use token::Token;
@@ -58,7 +61,7 @@ pub struct AdminState {
 type Shared = Arc<AdminState>;
 
 /// Every resource, behind the guard. `listen` is the address that requests come in at.
-fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
+fn routes(state: Shared, listen: &Address) -> Router {
     let gate = Arc::new(guard::Gate::new(listen, &state));
     let router = Router::new();
     let router = resources::RESOURCES.iter().fold(router, |router, one| router.route(one.path, (one.route)()));

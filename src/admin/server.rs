@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,12 +13,13 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::guard::Peer;
+use super::listener::{Acceptor, Listener, Stream};
+use super::write_limit::WriteLimit;
 use super::{AdminState, routes};
 
 /// Connections served at a time; the next ones wait to be accepted.
@@ -41,12 +41,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// # Errors
 /// When the listener cannot be used or the thread cannot be started.
 pub fn serve(
-    listener: std::net::TcpListener,
+    listener: impl Into<Listener>,
     state: AdminState,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<JoinHandle<()>> {
-    listener.set_nonblocking(true)?;
-    let listen = listener.local_addr()?;
+    let listener = listener.into();
+    let listen = listener.address()?;
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .thread_name("admin-blocking")
@@ -54,16 +54,16 @@ pub fn serve(
         .build()?;
     let listener = {
         let _within = runtime.enter();
-        TcpListener::from_std(listener)?
+        listener.acceptor()?
     };
-    let router = routes(Arc::new(state), listen);
+    let router = routes(Arc::new(state), &listen);
     thread::Builder::new().name("admin".to_owned()).spawn(move || {
         runtime.block_on(run(listener, router, shutdown));
         runtime.shutdown_timeout(GRACE);
     })
 }
 
-async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output = ()>) {
+async fn run(listener: Acceptor, router: Router, shutdown: impl Future<Output = ()>) {
     let (stop, stopped) = watch::channel(());
     let permits = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -97,17 +97,17 @@ async fn run(listener: TcpListener, router: Router, shutdown: impl Future<Output
     let _ = tokio::time::timeout(GRACE, async { while connections.join_next().await.is_some() {} }).await;
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut stopped: watch::Receiver<()>) {
+async fn connection(stream: impl Stream, peer: Peer, router: Router, mut stopped: watch::Receiver<()>) {
     let resources = TowerToHyperService::new(router);
     let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        request.extensions_mut().insert(peer);
         resources.call(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(64 * 1024)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteLimit::new(stream)), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         result = &mut connection => Some(result),
@@ -122,6 +122,6 @@ async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, mut sto
         }
     };
     if let Err(error) = result {
-        tracing::debug!(%error, %peer, "an admin connection broke");
+        tracing::debug!(%error, ?peer, "an admin connection broke");
     }
 }

@@ -109,13 +109,13 @@ impl Lock {
 
     /// Whether the request may go on. No token at all is refused but not counted: it guesses nothing, and any web page could make
     /// the operator's own browser send ten such requests. Whoever has to wait does so with the right token, too: otherwise each
-    /// try would still tell.
-    pub(super) fn check(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
-        let (now, peer) = (Instant::now(), network(peer));
+    /// try would still tell. Who has no address came over a Unix socket, and nobody is barred there: they would all be one, and
+    /// its file lets no stranger guess.
+    pub(super) fn check(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), Refusal> {
+        let (now, peer) = (Instant::now(), peer.map(network));
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(left) = failures.get(&peer).filter(|known| known.count >= FAILURES).map(|known| known.left(now))
-            && !left.is_zero()
-        {
+        let known = peer.and_then(|peer| failures.get(&peer)).filter(|known| known.count >= FAILURES);
+        if let Some(left) = known.map(|known| known.left(now)).filter(|left| !left.is_zero()) {
             let message = "ten wrong tokens within a minute came from this address: it has to wait";
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", message);
             return Err(refusal.with((header::RETRY_AFTER, HeaderValue::from(left.as_secs() + 1))));
@@ -124,7 +124,7 @@ impl Lock {
             Some(said) if self.token.is(said) => return Ok(()),
             said => said,
         };
-        if said.is_some() {
+        if let Some(peer) = peer.filter(|_| said.is_some()) {
             note(&mut failures, peer, now);
         }
         let message = "this admin port wants `authorization: Bearer TOKEN`, with the token of --admin-token-file";
@@ -191,7 +191,7 @@ mod tests {
     /// Asks with these values of `authorization`; the status of the refusal, or 200.
     fn ask(lock: &Lock, peer: impl Into<IpAddr>, said: &[&str]) -> u16 {
         let said = said.iter().map(|said| (header::AUTHORIZATION, HeaderValue::from_str(said).unwrap()));
-        let checked = lock.check(&said.collect(), peer.into());
+        let checked = lock.check(&said.collect(), Some(peer.into()));
         checked.map_or_else(|refusal| refusal.into_response().status().as_u16(), |()| 200)
     }
 
@@ -259,6 +259,20 @@ mod tests {
             assert_eq!(ask(&lock, one, &["Bearer wrong"]), 401, "counted anew");
         }
         assert_eq!(ask(&lock, one, &[&right]), 429);
+    }
+
+    #[test]
+    fn nobody_without_an_address_is_barred() {
+        let lock = Lock::new(read(GOOD).unwrap());
+        let said = |token: &str| {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            HeaderMap::from_iter([(header::AUTHORIZATION, value)])
+        };
+        for _ in 0..2 * FAILURES {
+            assert_eq!(lock.check(&said("wrong"), None).unwrap_err().into_response().status(), 401);
+        }
+        assert!(lock.check(&said(GOOD), None).is_ok());
+        assert!(lock.failures.lock().unwrap().is_empty());
     }
 
     #[test]
