@@ -18,8 +18,10 @@ use super::reply::Refusal;
 
 /// The shortest token that is taken, in characters: nobody guesses it at ten tries a minute.
 const SHORTEST: usize = 16;
-/// The longest, in bytes: a head has to hold it. A file beyond is another file.
-const LONGEST: u64 = 4096;
+/// The longest, in bytes: a head has to hold it.
+const LONGEST: usize = 4096;
+/// The longest file, in bytes, with the white space around the token. One beyond is another file.
+const LONGEST_FILE: u64 = 2 * LONGEST as u64;
 
 /// Wrong tokens from one address before it has to wait, and the time in which they are counted.
 const FAILURES: u32 = 10;
@@ -37,8 +39,8 @@ impl Token {
     /// # Errors
     /// What to tell the operator: the file cannot be read, or holds no token that is good enough.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let mut text = String::new();
-        let opened = File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        let mut bytes = Vec::new();
+        let opened = File::open(file).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
         let refuse = |why: &str| {
             let file = file.display();
             Err(format!("the admin token in {file}: {why}\n  help: `openssl rand -hex 32 >{file}` makes one"))
@@ -47,16 +49,19 @@ impl Token {
             let why = error.to_string();
             return refuse(&why.split(" (os error").next().unwrap_or_default().to_lowercase());
         }
+        if bytes.len() as u64 > LONGEST_FILE {
+            return refuse("the file is larger than 8 KiB");
+        }
+        let text = String::from_utf8_lossy(&bytes);
         let token = text.trim();
-        let length = token.chars().count();
-        match token {
-            "" => refuse("the file is empty"),
-            _ if text.len() as u64 > LONGEST => refuse("the file is larger than 4 KiB"),
+        match token.len() {
+            0 => refuse("the file is empty"),
             // A space would end it in the header; anything else cannot be written there.
             _ if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 refuse("wanted one line of visible ASCII characters without spaces")
             }
-            _ if length < SHORTEST => refuse(&format!("{length} characters are too few, it takes {SHORTEST}")),
+            length @ ..SHORTEST => refuse(&format!("{length} characters are too few, it takes {SHORTEST}")),
+            length if length > LONGEST => refuse(&format!("{length} characters are too many, it may have {LONGEST}")),
             _ => Ok(Self(token.into())),
         }
     }
@@ -197,7 +202,13 @@ mod tests {
 
     #[test]
     fn a_file_holds_one_token_that_is_long_enough() {
-        for good in [GOOD.to_owned(), format!("{GOOD}\n"), format!("  {GOOD}\r\n\n"), "x".repeat(4096)] {
+        for good in [
+            GOOD.to_owned(),
+            format!("{GOOD}\n"),
+            format!("  {GOOD}\r\n\n"),
+            "x".repeat(4096),
+            format!("{}\n", "x".repeat(4096)),
+        ] {
             assert_eq!(read(&good).unwrap().0.as_ref(), good.trim(), "{good:?}");
         }
         for (bad, why) in [
@@ -207,7 +218,9 @@ mod tests {
             ("0123456789 abcdef", "without spaces"),
             ("0123456789abcdef\n0123456789abcdef\n", "one line"),
             ("0123456789abcdéf", "visible ASCII"),
-            (&"x".repeat(4097), "larger than 4 KiB"),
+            (&"x".repeat(4097), "4097 characters are too many, it may have 4096"),
+            (&" ".repeat(8193), "larger than 8 KiB"),
+            (&"é".repeat(5000), "larger than 8 KiB"),
         ] {
             let message = read(bad).unwrap_err();
             assert!(message.contains(why) && message.contains("openssl rand"), "{bad:?}: {message}");

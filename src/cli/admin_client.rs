@@ -1,5 +1,6 @@
 //! Asking a running proxy: one request to its admin port, one answer.
 
+use std::env;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -41,8 +42,9 @@ pub struct AdminOption {
 #[derive(Args, Clone, Debug)]
 pub struct TokenOption {
     /// A file that holds the token of the admin port, 16 characters or more; needed where other machines can reach it
-    #[arg(long, value_name = "FILE", env = "SERIN_ADMIN_TOKEN_FILE", hide_env_values = true)]
-    pub admin_token_file: Option<PathBuf>,
+    /// [env: SERIN_ADMIN_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
 }
 
 impl AdminOption {
@@ -56,12 +58,19 @@ impl AdminOption {
 }
 
 impl TokenOption {
+    /// The file that the option names, or else the environment. A variable without a value is as good as none, as everywhere; clap's
+    /// own reading of it would take that for a mistake.
+    pub fn file(&self) -> Option<PathBuf> {
+        let variable = || env::var_os("SERIN_ADMIN_TOKEN_FILE").filter(|file| !file.is_empty());
+        self.admin_token_file.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
     /// As [`AdminOption::open`].
     ///
     /// # Errors
     /// As there.
     pub fn open(&self, admin: &Admin) -> Result<Admin, String> {
-        let token = self.admin_token_file.as_deref().map(AdminToken::read).transpose()?;
+        let token = self.file().as_deref().map(AdminToken::read).transpose()?;
         Ok(Admin { token, ..admin.clone() })
     }
 }

@@ -184,7 +184,7 @@ impl Run {
             listeners: Listeners { mesh: self.listen, port_map: self.port_map },
             admin: self.admin,
             admin_hosts: self.admin_host,
-            admin_token_file: self.admin_token.admin_token_file,
+            admin_token_file: self.admin_token.file(),
             buckets: self.buckets,
             workers: self.workers.unwrap_or_else(app::cores).max(1),
             seed: self.seed,
