@@ -20,7 +20,6 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 
 use super::Shared;
-use super::condition::Turns;
 use super::listener::Address;
 use super::reply::Refusal;
 use super::token::Lock;
@@ -55,8 +54,6 @@ impl Peer {
 pub(super) struct Gate {
     hosts: Hosts,
     lock: Option<Lock>,
-    turns: Turns,
-    state: Shared,
 }
 
 impl Gate {
@@ -68,7 +65,7 @@ impl Gate {
         };
         let hosts = Hosts { listen, names: state.hosts.clone() };
         let lock = state.token.clone().map(Lock::new);
-        Self { hosts, lock, turns: Turns::default(), state: Arc::clone(state) }
+        Self { hosts, lock }
     }
 }
 
@@ -119,11 +116,7 @@ fn authority(value: &HeaderValue) -> Option<Authority> {
 /// The middleware.
 pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let mut response = match admit(&gate, request).await {
-        Ok(request) if reads(&request) => next.run(request).await,
-        Ok(request) => match gate.turns.take(request.headers(), &gate.state).await {
-            Ok(_turn) => next.run(request).await,
-            Err(refusal) => refusal.into_response(),
-        },
+        Ok(request) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
     let headers = response.headers_mut();
@@ -136,15 +129,11 @@ pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
     response
 }
 
-fn reads(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
-}
-
 /// The request with its body read, or why it may not go on.
 async fn admit(gate: &Gate, request: Request) -> Result<Request, Refusal> {
     let host = gate.hosts.check(&request)?;
     let peer = request.extensions().get::<Peer>().map_or(Some(Ipv6Addr::UNSPECIFIED.into()), |peer| peer.ip());
-    let reads = reads(&request);
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads {
         check_origin(request.headers(), &host)?;
     }

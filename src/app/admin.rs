@@ -56,12 +56,14 @@ pub(super) fn admin_state(
         }),
         status: Box::new(move || json!(*of_status.status())),
         dump: Box::new(move || dump.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        reload: Box::new(move || match of_reload.reload(Trigger::Api) {
-            Outcome::Applied { generation } => Reloaded::InForce { generation, changed: true },
-            Outcome::Unchanged { generation } => Reloaded::InForce { generation, changed: false },
-            Outcome::Rejected { generation, rejection } => {
-                Reloaded::Rejected { generation, diagnostics: json!(rejection.problems) }
-            }
+        reload: Box::new(move |meant| {
+            Ok(match of_reload.reload_meant(Trigger::Api, meant)? {
+                Outcome::Applied { generation } => Reloaded::InForce { generation, changed: true },
+                Outcome::Unchanged { generation } => Reloaded::InForce { generation, changed: false },
+                Outcome::Rejected { generation, rejection } => {
+                    Reloaded::Rejected { generation, diagnostics: json!(rejection.problems) }
+                }
+            })
         }),
         releases,
     }
