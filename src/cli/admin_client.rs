@@ -248,9 +248,13 @@ impl Admin {
     fn unreachable(&self, error: &io::Error) -> String {
         let text = error.to_string();
         let reason = text.split(" (os error").next().unwrap_or_default().to_lowercase();
-        format!(
-            "cannot reach the admin port at {self}: {reason}\n  help: is `serin run` running? --admin says where, as in its own --admin"
-        )
+        let help = match (&self.place, error.kind()) {
+            (Place::Unix(_), io::ErrorKind::PermissionDenied) => {
+                "the socket is for the user alone that `serin run` runs as"
+            }
+            _ => "is `serin run` running? --admin says where, as in its own --admin",
+        };
+        format!("cannot reach the admin port at {self}: {reason}\n  help: {help}")
     }
 }
 
@@ -297,6 +301,15 @@ mod tests {
         {
             assert!(text.parse::<Admin>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_socket_of_another_user_is_said_to_be_one() {
+        let admin: Admin = "unix:/run/a".parse().unwrap();
+        let denied = admin.unreachable(&io::ErrorKind::PermissionDenied.into());
+        assert!(denied.starts_with("cannot reach the admin port at unix:/run/a: permission denied\n"), "{denied}");
+        assert!(denied.contains("for the user alone"), "{denied}");
+        assert!(admin.unreachable(&io::ErrorKind::NotFound.into()).contains("is `serin run` running?"));
     }
 
     #[test]
