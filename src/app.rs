@@ -1,6 +1,7 @@
 //! The composition root: builds everything, connects it, and ends it in order. The only place that knows all modules.
 
 mod admin;
+mod admin_socket;
 mod descriptors;
 mod inherited;
 mod install;
@@ -13,7 +14,6 @@ mod successor;
 mod tls;
 mod watchdog;
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::Duration;
@@ -22,7 +22,7 @@ use crate::config::settings::{Listeners, Settings};
 pub use crate::proxy::Limits;
 use crate::telemetry::{Buckets, access_log};
 
-pub use crate::admin::Token as AdminToken;
+pub use crate::admin::{Address as AdminAddress, Token as AdminToken};
 pub use crate::control::rollout::{
     Latency as LatencyOrder, Order as ReleaseOrder, Status as ReleaseStatus, order as release_order,
 };
@@ -41,7 +41,7 @@ pub struct Options {
     /// Where it is served.
     pub listeners: Listeners,
     /// The admin address.
-    pub admin: SocketAddr,
+    pub admin: AdminAddress,
     /// Names, besides `localhost` and the admin address, that a request to it may carry as its Host.
     pub admin_hosts: Vec<String>,
     /// Holds the token that the admin port asks for. Needed where other machines can reach it.

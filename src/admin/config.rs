@@ -6,6 +6,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
+use super::condition::IfMatch;
 use super::reply::{Refusal, blocking};
 use super::{Shared, condition};
 
@@ -40,8 +41,8 @@ pub(super) async fn dump(State(state): State<Shared>) -> Result<Json<Value>, Ref
     blocking(move || (state.dump)()).await.map(Json)
 }
 
-pub(super) async fn reload(State(state): State<Shared>) -> Result<Response, Refusal> {
-    let (status, body) = match blocking(move || (state.reload)()).await? {
+pub(super) async fn reload(State(state): State<Shared>, IfMatch(meant): IfMatch) -> Result<Response, Refusal> {
+    let (status, body) = match blocking(move || (state.reload)(&meant)).await?? {
         Reloaded::InForce { generation, changed } => {
             let result = if changed { "applied" } else { "unchanged" };
             (StatusCode::OK, json!({ "result": result, "generation": generation }))

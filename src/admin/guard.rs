@@ -1,6 +1,6 @@
 //! Who may ask: every request passes here before any resource sees it.
 //!
-//! What keeps strangers out is where the port listens, or a token; what keeps web pages in the operator's own browser out
+//! What keeps strangers out is where the port listens, the permissions of a Unix socket, or a token; what keeps web pages in the operator's own browser out
 //! is checked here: a page that rebinds its name to this address is betrayed by `Host`, a page that posts across origins
 //! by `Origin`, `Sec-Fetch-Site` and the content type. No answer ever carries a CORS header, so no preflight is ever
 //! granted. Without a token, only the machine itself may change anything.
@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::LengthLimitError;
 
 use super::Shared;
-use super::condition::Turns;
+use super::listener::Address;
 use super::reply::Refusal;
 use super::token::Lock;
 
@@ -33,41 +33,60 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The peer of the connection that a request came in on.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) enum Peer {
+    /// At an address of the network.
+    Network(SocketAddr),
+    /// Whoever may open the Unix socket.
+    Unix,
+}
+
+impl Peer {
+    /// Its address; none: it has none, and what keeps strangers out are the permissions of a file.
+    fn ip(self) -> Option<IpAddr> {
+        match self {
+            Self::Network(peer) => Some(peer.ip()),
+            Self::Unix => None,
+        }
+    }
+}
 
 /// What a request has to pass.
 pub(super) struct Gate {
     hosts: Hosts,
     lock: Option<Lock>,
-    turns: Turns,
-    state: Shared,
 }
 
 impl Gate {
     /// For requests that come in at `listen`, under the names and with the token that are said there.
-    pub(super) fn new(listen: SocketAddr, state: &Shared) -> Self {
-        let hosts = Hosts { listen: listen.ip().to_canonical(), names: state.hosts.clone() };
+    pub(super) fn new(listen: &Address, state: &Shared) -> Self {
+        let listen = match listen {
+            Address::Network(listen) => Some(listen.ip().to_canonical()),
+            Address::Unix(_) => None,
+        };
+        let hosts = Hosts { listen, names: state.hosts.clone() };
         let lock = state.token.clone().map(Lock::new);
-        Self { hosts, lock, turns: Turns::default(), state: Arc::clone(state) }
+        Self { hosts, lock }
     }
 }
 
 /// The hosts that a request may name.
 #[derive(Debug)]
 struct Hosts {
-    listen: IpAddr,
+    /// The address listened on; none: a Unix socket.
+    listen: Option<IpAddr>,
     names: Vec<String>,
 }
 
 impl Hosts {
     /// A name can be rebound by whoever owns it, an address cannot: where every address of the machine is listened on,
-    /// any address is fine.
+    /// any address is fine. A Unix socket is reached by its path: no name leads there, and clients make one up.
     fn allow(&self, authority: &Authority) -> bool {
+        let Some(listen) = self.listen else { return true };
         let host = authority.host();
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             let address = address.to_canonical();
-            return address.is_loopback() || address == self.listen || self.listen.is_unspecified();
+            return address.is_loopback() || address == listen || listen.is_unspecified();
         }
         host.eq_ignore_ascii_case("localhost") || self.names.iter().any(|name| host.eq_ignore_ascii_case(name))
     }
@@ -97,11 +116,7 @@ fn authority(value: &HeaderValue) -> Option<Authority> {
 /// The middleware.
 pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let mut response = match admit(&gate, request).await {
-        Ok(request) if reads(&request) => next.run(request).await,
-        Ok(request) => match gate.turns.take(request.headers(), &gate.state).await {
-            Ok(_turn) => next.run(request).await,
-            Err(refusal) => refusal.into_response(),
-        },
+        Ok(request) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
     };
     let headers = response.headers_mut();
@@ -114,15 +129,11 @@ pub(super) async fn guard(State(gate): State<Arc<Gate>>, request: Request, next:
     response
 }
 
-fn reads(request: &Request) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD)
-}
-
 /// The request with its body read, or why it may not go on.
 async fn admit(gate: &Gate, request: Request) -> Result<Request, Refusal> {
     let host = gate.hosts.check(&request)?;
-    let peer = request.extensions().get().map_or(IpAddr::from(Ipv6Addr::UNSPECIFIED), |Peer(peer)| peer.ip());
-    let reads = reads(&request);
+    let peer = request.extensions().get::<Peer>().map_or(Some(Ipv6Addr::UNSPECIFIED.into()), |peer| peer.ip());
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD);
     if !reads {
         check_origin(request.headers(), &host)?;
     }
@@ -156,8 +167,8 @@ fn is_probe(path: &str) -> bool {
 }
 
 /// Without a token, only this machine may change anything.
-fn check_writer(peer: IpAddr) -> Result<(), Refusal> {
-    if peer.to_canonical().is_loopback() {
+fn check_writer(peer: Option<IpAddr>) -> Result<(), Refusal> {
+    if peer.is_none_or(|peer| peer.to_canonical().is_loopback()) {
         return Ok(());
     }
     let message = "changes are taken from this machine only (127.0.0.1 or ::1), unless there is a token";
@@ -196,10 +207,11 @@ mod tests {
     #[test]
     fn without_a_token_only_this_machine_may_write() {
         for near in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
-            assert!(check_writer(near.parse().unwrap()).is_ok(), "{near}");
+            assert!(check_writer(Some(near.parse().unwrap())).is_ok(), "{near}");
         }
+        assert!(check_writer(Peer::Unix.ip()).is_ok());
         for far in ["192.0.2.1", "2001:db8::1", "::ffff:192.0.2.1", "::", "0.0.0.0"] {
-            assert!(check_writer(far.parse().unwrap()).is_err(), "{far}");
+            assert!(check_writer(Some(far.parse().unwrap())).is_err(), "{far}");
         }
     }
 }

@@ -7,6 +7,8 @@ mod condition;
 mod config;
 mod guard;
 mod index;
+mod listener;
+mod metrics;
 mod probes;
 mod reply;
 mod resources;
@@ -16,22 +18,21 @@ mod server;
 mod tests;
 mod token;
 mod versions;
+mod write_limit;
 
 use std::sync::Arc;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::header;
-use axum::middleware;
-use axum::response::{IntoResponse, Response};
+use axum::{Router, middleware};
 
 pub use config::Reloaded;
+pub use listener::{Address, Listener};
 pub use probes::Readiness;
 pub use server::serve;
 pub use token::Token;
 pub use versions::Board;
 
 use crate::control::rollout::Desk;
+use crate::control::{Meant, Outdated};
 
 /// What the answers come from. The closures are called on the admin's own threads and may take their time.
 pub struct AdminState {
@@ -49,16 +50,19 @@ pub struct AdminState {
     pub status: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// The configuration in force in full: the body of `/config/dump`.
     pub dump: Box<dyn Fn() -> serde_json::Value + Send + Sync>,
-    /// Looks at the configuration now and returns when the result is in force.
-    pub reload: Box<dyn Fn() -> Reloaded + Send + Sync>,
+    /// Looks at the configuration now, if the change is meant for the generation in force, and returns when the result is in force.
+    pub reload: Box<Reload>,
     /// The releases.
     pub releases: Desk,
 }
 
+/// See [`AdminState::reload`].
+pub type Reload = dyn Fn(&Meant) -> Result<Reloaded, Outdated> + Send + Sync;
+
 type Shared = Arc<AdminState>;
 
 /// Every resource, behind the guard. `listen` is the address that requests come in at.
-fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
+fn routes(state: Shared, listen: &Address) -> Router {
     let gate = Arc::new(guard::Gate::new(listen, &state));
     let router = Router::new();
     let router = resources::RESOURCES.iter().fold(router, |router, one| router.route(one.path, (one.route)()));
@@ -67,11 +71,4 @@ fn routes(state: Shared, listen: std::net::SocketAddr) -> Router {
         .method_not_allowed_fallback(reply::method_not_allowed)
         .with_state(state)
         .layer(middleware::from_fn_with_state(gate, guard::guard))
-}
-
-async fn metrics(State(state): State<Shared>) -> Response {
-    let text = reply::blocking(move || (state.metrics)()).await;
-    text.map_or_else(IntoResponse::into_response, |text| {
-        ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
-    })
 }

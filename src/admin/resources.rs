@@ -25,7 +25,7 @@ const fn write(path: &'static str, does: &'static str, route: fn() -> MethodRout
 /// In the order of the list.
 pub(super) const RESOURCES: &[Resource] = &[
     read("/", "this list", || get(async || index::text())),
-    read("/metrics", "Prometheus metrics", || get(metrics)),
+    read("/metrics", "Prometheus metrics", metrics::route),
     read("/ready", "200 while taking traffic, 503 before that and while draining", || get(probes::ready)),
     read("/live", "200 while the process answers", || get(probes::live)),
     read("/config/status", "the configuration in force, and what is wrong with the one on disk", || {

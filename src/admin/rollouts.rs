@@ -14,7 +14,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use super::Shared;
+use super::condition::IfMatch;
 use super::reply::{Refusal, blocking};
+use crate::control::Meant;
 use crate::control::rollout::{CommandError, Status};
 use crate::rollout::Verb;
 
@@ -66,22 +68,28 @@ pub(super) async fn report(State(state): State<Shared>, name: Name) -> Result<Js
 
 /// A verb that needs no more words.
 pub(super) fn verb(verb: Verb) -> MethodRouter<Shared> {
-    post(async move |State(state): State<Shared>, name: Name, body: Bytes| {
+    post(async move |State(state): State<Shared>, name: Name, IfMatch(meant): IfMatch, body: Bytes| {
         read::<Nothing>(&body)?;
-        say(state, name, verb).await
+        say(state, name, verb, meant).await
     })
 }
 
-pub(super) async fn promote(State(state): State<Shared>, name: Name, body: Bytes) -> Result<Json<Status>, Refusal> {
+pub(super) async fn promote(
+    State(state): State<Shared>,
+    name: Name,
+    IfMatch(meant): IfMatch,
+    body: Bytes,
+) -> Result<Json<Status>, Refusal> {
     let Promotion { full, from } = read(&body)?;
-    say(state, name, Verb::Promote { full, from }).await
+    say(state, name, Verb::Promote { full, from }, meant).await
 }
 
-async fn say(state: Shared, name: Name, verb: Verb) -> Result<Json<Status>, Refusal> {
+async fn say(state: Shared, name: Name, verb: Verb, meant: Meant) -> Result<Json<Status>, Refusal> {
     let name = named(name)?;
-    let said = blocking(move || (state.releases.command)(&name, verb)).await?;
+    let said = blocking(move || (state.releases.command)(&name, verb, &meant)).await?;
     said.map(Json).map_err(|error| match error {
         CommandError::Unknown { name, known } => unknown(&name, known),
+        CommandError::Outdated(outdated) => outdated.into(),
         CommandError::Refused(refused) => Refusal::new(StatusCode::CONFLICT, "refused", refused.to_string()),
         CommandError::Ending => Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "ending", error.to_string()),
     })

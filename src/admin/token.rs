@@ -18,8 +18,10 @@ use super::reply::Refusal;
 
 /// The shortest token that is taken, in characters: nobody guesses it at ten tries a minute.
 const SHORTEST: usize = 16;
-/// The longest, in bytes: a head has to hold it. A file beyond is another file.
-const LONGEST: u64 = 4096;
+/// The longest, in bytes: a head has to hold it.
+const LONGEST: usize = 4096;
+/// The longest file, in bytes, with the white space around the token. One beyond is another file.
+const LONGEST_FILE: u64 = 2 * LONGEST as u64;
 
 /// Wrong tokens from one address before it has to wait, and the time in which they are counted.
 const FAILURES: u32 = 10;
@@ -37,8 +39,8 @@ impl Token {
     /// # Errors
     /// What to tell the operator: the file cannot be read, or holds no token that is good enough.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let mut text = String::new();
-        let opened = File::open(file).and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text));
+        let mut bytes = Vec::new();
+        let opened = File::open(file).and_then(|file| file.take(LONGEST_FILE + 1).read_to_end(&mut bytes));
         let refuse = |why: &str| {
             let file = file.display();
             Err(format!("the admin token in {file}: {why}\n  help: `openssl rand -hex 32 >{file}` makes one"))
@@ -47,16 +49,19 @@ impl Token {
             let why = error.to_string();
             return refuse(&why.split(" (os error").next().unwrap_or_default().to_lowercase());
         }
+        if bytes.len() as u64 > LONGEST_FILE {
+            return refuse("the file is larger than 8 KiB");
+        }
+        let text = String::from_utf8_lossy(&bytes);
         let token = text.trim();
-        let length = token.chars().count();
-        match token {
-            "" => refuse("the file is empty"),
-            _ if text.len() as u64 > LONGEST => refuse("the file is larger than 4 KiB"),
+        match token.len() {
+            0 => refuse("the file is empty"),
             // A space would end it in the header; anything else cannot be written there.
             _ if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
                 refuse("wanted one line of visible ASCII characters without spaces")
             }
-            _ if length < SHORTEST => refuse(&format!("{length} characters are too few, it takes {SHORTEST}")),
+            length @ ..SHORTEST => refuse(&format!("{length} characters are too few, it takes {SHORTEST}")),
+            length if length > LONGEST => refuse(&format!("{length} characters are too many, it may have {LONGEST}")),
             _ => Ok(Self(token.into())),
         }
     }
@@ -109,13 +114,13 @@ impl Lock {
 
     /// Whether the request may go on. No token at all is refused but not counted: it guesses nothing, and any web page could make
     /// the operator's own browser send ten such requests. Whoever has to wait does so with the right token, too: otherwise each
-    /// try would still tell.
-    pub(super) fn check(&self, headers: &HeaderMap, peer: IpAddr) -> Result<(), Refusal> {
-        let (now, peer) = (Instant::now(), network(peer));
+    /// try would still tell. Who has no address came over a Unix socket, and nobody is barred there: they would all be one, and
+    /// its file lets no stranger guess.
+    pub(super) fn check(&self, headers: &HeaderMap, peer: Option<IpAddr>) -> Result<(), Refusal> {
+        let (now, peer) = (Instant::now(), peer.map(network));
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(left) = failures.get(&peer).filter(|known| known.count >= FAILURES).map(|known| known.left(now))
-            && !left.is_zero()
-        {
+        let known = peer.and_then(|peer| failures.get(&peer)).filter(|known| known.count >= FAILURES);
+        if let Some(left) = known.map(|known| known.left(now)).filter(|left| !left.is_zero()) {
             let message = "ten wrong tokens within a minute came from this address: it has to wait";
             let refusal = Refusal::new(StatusCode::TOO_MANY_REQUESTS, "too_many_failures", message);
             return Err(refusal.with((header::RETRY_AFTER, HeaderValue::from(left.as_secs() + 1))));
@@ -124,7 +129,7 @@ impl Lock {
             Some(said) if self.token.is(said) => return Ok(()),
             said => said,
         };
-        if said.is_some() {
+        if let Some(peer) = peer.filter(|_| said.is_some()) {
             note(&mut failures, peer, now);
         }
         let message = "this admin port wants `authorization: Bearer TOKEN`, with the token of --admin-token-file";
@@ -191,13 +196,19 @@ mod tests {
     /// Asks with these values of `authorization`; the status of the refusal, or 200.
     fn ask(lock: &Lock, peer: impl Into<IpAddr>, said: &[&str]) -> u16 {
         let said = said.iter().map(|said| (header::AUTHORIZATION, HeaderValue::from_str(said).unwrap()));
-        let checked = lock.check(&said.collect(), peer.into());
+        let checked = lock.check(&said.collect(), Some(peer.into()));
         checked.map_or_else(|refusal| refusal.into_response().status().as_u16(), |()| 200)
     }
 
     #[test]
     fn a_file_holds_one_token_that_is_long_enough() {
-        for good in [GOOD.to_owned(), format!("{GOOD}\n"), format!("  {GOOD}\r\n\n"), "x".repeat(4096)] {
+        for good in [
+            GOOD.to_owned(),
+            format!("{GOOD}\n"),
+            format!("  {GOOD}\r\n\n"),
+            "x".repeat(4096),
+            format!("{}\n", "x".repeat(4096)),
+        ] {
             assert_eq!(read(&good).unwrap().0.as_ref(), good.trim(), "{good:?}");
         }
         for (bad, why) in [
@@ -207,7 +218,9 @@ mod tests {
             ("0123456789 abcdef", "without spaces"),
             ("0123456789abcdef\n0123456789abcdef\n", "one line"),
             ("0123456789abcdéf", "visible ASCII"),
-            (&"x".repeat(4097), "larger than 4 KiB"),
+            (&"x".repeat(4097), "4097 characters are too many, it may have 4096"),
+            (&" ".repeat(8193), "larger than 8 KiB"),
+            (&"é".repeat(5000), "larger than 8 KiB"),
         ] {
             let message = read(bad).unwrap_err();
             assert!(message.contains(why) && message.contains("openssl rand"), "{bad:?}: {message}");
@@ -259,6 +272,20 @@ mod tests {
             assert_eq!(ask(&lock, one, &["Bearer wrong"]), 401, "counted anew");
         }
         assert_eq!(ask(&lock, one, &[&right]), 429);
+    }
+
+    #[test]
+    fn nobody_without_an_address_is_barred() {
+        let lock = Lock::new(read(GOOD).unwrap());
+        let said = |token: &str| {
+            let value = HeaderValue::from_str(&format!("Bearer {token}")).unwrap();
+            HeaderMap::from_iter([(header::AUTHORIZATION, value)])
+        };
+        for _ in 0..2 * FAILURES {
+            assert_eq!(lock.check(&said("wrong"), None).unwrap_err().into_response().status(), 401);
+        }
+        assert!(lock.check(&said(GOOD), None).is_ok());
+        assert!(lock.failures.lock().unwrap().is_empty());
     }
 
     #[test]

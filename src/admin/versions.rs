@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::Shared;
+use super::condition::IfMatch;
 use super::reply::{Refusal, blocking};
 use crate::telemetry::VersionSummary;
 
@@ -55,13 +56,15 @@ impl Board {
         self.count(baseline, (self.read)(), &Moment::now())
     }
 
-    /// What was since the last reset. One reading is both its end and the next beginning, so that no request is lost between.
-    fn reset(&self) -> Value {
+    /// What was since the last reset, unless it is forbidden. One reading is both its end and the next beginning, so that no request
+    /// is lost between.
+    fn reset<E>(&self, forbid: impl FnOnce() -> Result<(), E>) -> Result<Value, E> {
         let mut baseline = self.baseline.lock().unwrap_or_else(PoisonError::into_inner);
+        forbid()?;
         let (versions, now) = ((self.read)(), Moment::now());
         let answer = self.count(baseline.as_ref(), versions.clone(), &now);
         *baseline = Some(Baseline { from: now, versions });
-        answer
+        Ok(answer)
     }
 
     fn count(&self, baseline: Option<&Baseline>, versions: Vec<VersionSummary>, now: &Moment) -> Value {
@@ -97,8 +100,12 @@ pub(super) async fn versions(State(state): State<Shared>, RawQuery(query): RawQu
     blocking(move || in_force(&state, state.versions.answer(since))).await.map(Json)
 }
 
-pub(super) async fn reset(State(state): State<Shared>) -> Result<Json<Value>, Refusal> {
-    blocking(move || in_force(&state, state.versions.reset())).await.map(Json)
+pub(super) async fn reset(State(state): State<Shared>, IfMatch(meant): IfMatch) -> Result<Json<Value>, Refusal> {
+    let counted = blocking(move || {
+        let generation = || (state.status)()["generation"].as_u64().unwrap_or_default();
+        state.versions.reset(|| meant.check(generation())).map(|counted| in_force(&state, counted))
+    });
+    Ok(Json(counted.await??))
 }
 
 /// Adds which configuration serves, and whether the one on disk is as good.

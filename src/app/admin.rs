@@ -1,30 +1,30 @@
 //! What the admin port is told about the process.
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-use crate::admin::{AdminState, Board, Readiness, Reloaded, Token};
+use crate::admin::{Address, AdminState, Board, Readiness, Reloaded, Token};
 use crate::control::rollout::Desk;
 use crate::control::{Outcome, Publisher, Trigger};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::Snapshots;
 use crate::telemetry::Metrics;
 
-/// The token that the admin port asks for: none is needed where only this machine can ask.
+/// The token that the admin port asks for: none is needed where only this machine can ask, or whoever may open a Unix socket.
 ///
 /// # Errors
 /// What to tell the operator: there is no good one in the file, or none where there must be one.
-pub(super) fn token(file: Option<&Path>, listen: SocketAddr) -> Result<Option<Token>, String> {
-    match file {
-        Some(file) => Token::read(file).map(Some).map_err(|message| format!("error: {message}")),
-        None if listen.ip().to_canonical().is_loopback() => Ok(None),
-        None => Err(format!(
+pub(super) fn token(file: Option<&Path>, listen: &Address) -> Result<Option<Token>, String> {
+    match (file, listen) {
+        (Some(file), _) => Token::read(file).map(Some).map_err(|message| format!("error: {message}")),
+        (None, Address::Unix(_)) => Ok(None),
+        (None, Address::Network(listen)) if listen.ip().to_canonical().is_loopback() => Ok(None),
+        (None, Address::Network(listen)) => Err(format!(
             "error: --admin {listen} can be reached from other machines, so it takes a token\n  \
              help: `openssl rand -hex 32 >FILE`, and --admin-token-file FILE for this and the commands that ask it; \
-             or --admin 127.0.0.1:{}",
+             or --admin 127.0.0.1:{}, or unix:PATH",
             listen.port()
         )),
     }
@@ -56,12 +56,14 @@ pub(super) fn admin_state(
         }),
         status: Box::new(move || json!(*of_status.status())),
         dump: Box::new(move || dump.lock().unwrap_or_else(PoisonError::into_inner).clone()),
-        reload: Box::new(move || match of_reload.reload(Trigger::Api) {
-            Outcome::Applied { generation } => Reloaded::InForce { generation, changed: true },
-            Outcome::Unchanged { generation } => Reloaded::InForce { generation, changed: false },
-            Outcome::Rejected { generation, rejection } => {
-                Reloaded::Rejected { generation, diagnostics: json!(rejection.problems) }
-            }
+        reload: Box::new(move |meant| {
+            Ok(match of_reload.reload_meant(Trigger::Api, meant)? {
+                Outcome::Applied { generation } => Reloaded::InForce { generation, changed: true },
+                Outcome::Unchanged { generation } => Reloaded::InForce { generation, changed: false },
+                Outcome::Rejected { generation, rejection } => {
+                    Reloaded::Rejected { generation, diagnostics: json!(rejection.problems) }
+                }
+            })
         }),
         releases,
     }

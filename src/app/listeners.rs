@@ -305,7 +305,8 @@ pub(super) fn taken(address: SocketAddr, error: &io::Error, flag: &str) -> Strin
     format!("error: cannot listen on {address}: {}\n  = help: {}", reason(error), remedy(error, flag))
 }
 
-fn reason(error: &io::Error) -> String {
+/// What the system says, without its number.
+pub(super) fn reason(error: &io::Error) -> String {
     error.to_string().split(" (os error").next().unwrap_or_default().to_lowercase()
 }
 

@@ -15,6 +15,7 @@ use super::serve::{Farewell, Running, start};
 use super::service;
 use super::successor::Program;
 use super::watchdog;
+use crate::admin::Address;
 use crate::control::Trigger;
 use crate::telemetry::report_panics;
 
@@ -55,7 +56,10 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         for listener in &running.listeners {
             let _ = writeln!(out, "listener {}", shown(*listener));
         }
-        let _ = writeln!(out, "admin http://{}", running.admin);
+        let _ = match &running.admin {
+            Address::Network(address) => writeln!(out, "admin http://{address}"),
+            unix @ Address::Unix(_) => writeln!(out, "admin {unix}"),
+        };
         drop(out);
         service::say(service::PREDECESSOR, service::READY);
         service::say(service::MANAGER, service::READY);

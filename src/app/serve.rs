@@ -1,7 +1,7 @@
 //! Starting, serving and ending the process, in this order: listeners, configuration, workers, admin, watch; then back.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -13,12 +13,13 @@ use tokio::time::{Instant, sleep};
 
 use super::Options;
 use super::admin::{admin_state, token};
-use super::inherited::{ADMIN, Inherited};
+use super::admin_socket::AdminSocket;
+use super::inherited::Inherited;
 use super::install::Installer;
-use super::listeners::{ListenerSet, taken};
+use super::listeners::ListenerSet;
 use super::notices::Notices;
 use super::service;
-use crate::admin::{self, AdminState};
+use crate::admin::{self, Address, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::rollout::Releases;
@@ -46,7 +47,7 @@ pub struct Running {
     /// Where clients connect at the start.
     pub listeners: Vec<Bound>,
     /// The admin address.
-    pub admin: SocketAddr,
+    pub admin: Address,
     /// The one writer of the configuration.
     pub publisher: Publisher,
     /// Every metric.
@@ -67,7 +68,7 @@ pub struct Running {
 /// The admin port. It may end before the rest: where another process has taken over.
 #[derive(Debug)]
 struct AdminPort {
-    socket: StdListener,
+    socket: AdminSocket,
     end: Shutdown,
     thread: JoinHandle<()>,
 }
@@ -89,13 +90,13 @@ pub enum Farewell {
 /// What to tell the operator: the configuration is refused, an address is taken, or the system has no room.
 pub fn start(options: Options) -> Result<Running, String> {
     let Options { inputs, settings, workers, .. } = &options;
-    let token = token(options.admin_token_file.as_deref(), options.admin)?;
+    let token = token(options.admin_token_file.as_deref(), &options.admin)?;
     let metrics = Metrics::new(*workers, options.buckets);
     let registry = Arc::new(Registry::new(*workers));
     let resolver = start_resolver(&registry, &metrics)?;
     let (senders, sockets): (Vec<_>, Vec<_>) = (0..*workers).map(|_| unbounded_channel()).unzip();
     let (listeners, admin_socket) = open_sockets(&options, senders)?;
-    let admin = admin_socket.local_addr().map_err(|error| failed("read the admin address", &error))?;
+    let admin = admin_socket.address().map_err(|error| failed("read the admin address", &error))?;
     let settings = Settings { mesh_ports: listeners.mesh_ports(), ..settings.clone() };
     let builder = Builder { settings: settings.clone(), registry: Arc::clone(&registry), metrics: metrics.clone() };
     let snapshots = Arc::new(Snapshots::new(builder.empty()));
@@ -164,12 +165,11 @@ fn shared(
 fn open_sockets(
     options: &Options,
     workers: Vec<UnboundedSender<Opened>>,
-) -> Result<(Arc<ListenerSet>, StdListener), String> {
+) -> Result<(Arc<ListenerSet>, AdminSocket), String> {
     let mut inherited = Inherited::from_env().map_err(|error| failed("take over sockets", &error))?;
-    let passed = inherited.take(options.admin, ADMIN).into_iter().next();
+    let admin = AdminSocket::open(&options.admin, &mut inherited)?;
     let listeners = ListenerSet::new(&options.listeners, workers, inherited)?;
-    let admin = passed.map_or_else(|| StdListener::bind(options.admin), Ok);
-    Ok((Arc::new(listeners), admin.map_err(|error| taken(options.admin, &error, "--admin"))?))
+    Ok((Arc::new(listeners), admin))
 }
 
 fn start_resolver(registry: &Arc<Registry>, metrics: &Metrics) -> Result<Arc<Resolver>, String> {
@@ -178,11 +178,11 @@ fn start_resolver(registry: &Arc<Registry>, metrics: &Metrics) -> Result<Arc<Res
 }
 
 impl AdminPort {
-    fn start(socket: StdListener, state: AdminState) -> Result<Self, String> {
+    fn start(socket: AdminSocket, state: AdminState) -> Result<Self, String> {
         let end = Shutdown::default();
         let mut told = end.listen();
         let ended = async move { told.reached(Stage::Aborted).await };
-        let served = socket.try_clone().map_err(|error| failed("serve the admin port", &error))?;
+        let served = socket.listener().map_err(|error| failed("serve the admin port", &error))?;
         let thread = admin::serve(served, state, ended).map_err(|error| failed("start the admin thread", &error))?;
         Ok(Self { socket, end, thread })
     }
@@ -275,9 +275,10 @@ impl Running {
     ///
     /// # Errors
     /// There is no descriptor left.
-    pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, StdListener)>> {
-        let mut sockets = self.open.sockets()?;
-        sockets.push((ADMIN, self.admin_port.socket.try_clone()?));
+    pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+        let mut sockets: Vec<_> =
+            self.open.sockets()?.into_iter().map(|(name, socket)| (name, socket.into())).collect();
+        sockets.push(self.admin_port.socket.pass_on()?);
         Ok(sockets)
     }
 
@@ -311,6 +312,7 @@ impl Running {
     /// Ends well: says so, takes what still comes, lets requests finish. Returns how many connections had to be cut off after
     /// `limit`.
     pub async fn drain(mut self, limit: Duration, farewell: Farewell) -> usize {
+        self.admin_port.socket.keep_file(farewell == Farewell::TakenOver);
         match farewell {
             Farewell::Announced => {
                 self.shutdown.enter(Stage::Announced);

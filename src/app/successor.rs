@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder};
-use std::net::TcpListener;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf, absolute};
 use std::process::{Child, Command, id};
@@ -57,7 +57,7 @@ impl Program {
     ///
     /// # Errors
     /// It could not be started, ended, or did not get ready; it is gone then.
-    pub(super) async fn start(&self, sockets: Vec<(&'static str, TcpListener)>) -> Result<u32, String> {
+    pub(super) async fn start(&self, sockets: Vec<(&'static str, OwnedFd)>) -> Result<u32, String> {
         let ready = Ear::open().map_err(|error| format!("cannot wait for it: {error}"))?;
         let mut attempt = self.spawn(&ready.path(), sockets).map_err(|error| format!("cannot start it: {error}"))?;
         let deadline = Instant::now() + LONGEST;
@@ -72,7 +72,7 @@ impl Program {
         }
     }
 
-    fn spawn(&self, notify: &Path, sockets: Vec<(&'static str, TcpListener)>) -> io::Result<Attempt> {
+    fn spawn(&self, notify: &Path, sockets: Vec<(&'static str, OwnedFd)>) -> io::Result<Attempt> {
         let names: Vec<_> = sockets.iter().map(|(name, _)| *name).collect();
         let mut command = Command::new(&self.path);
         command
@@ -84,7 +84,7 @@ impl Program {
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS_FIRST_FD");
         let passed = (FIRST..).zip(sockets);
-        let mappings = passed.map(|(child_fd, (_, socket))| FdMapping { parent_fd: socket.into(), child_fd });
+        let mappings = passed.map(|(child_fd, (_, socket))| FdMapping { parent_fd: socket, child_fd });
         command.fd_mappings(mappings.collect()).map_err(io::Error::other)?;
         Ok(Attempt(Some(command.spawn()?)))
     }
@@ -150,6 +150,8 @@ impl Drop for Attempt {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn program(path: &str, arguments: &[&str]) -> Program {
@@ -159,7 +161,7 @@ mod tests {
     #[tokio::test]
     async fn one_that_fails_is_told_and_gone() {
         let socket = TcpListener::bind("127.0.0.1:0").unwrap();
-        let sockets = || vec![("listen", socket.try_clone().unwrap())];
+        let sockets = || vec![("listen", socket.try_clone().unwrap().into())];
         let error = program("/nowhere/at/all", &[]).start(sockets()).await.unwrap_err();
         assert!(error.contains("cannot start it"), "{error}");
         let error = program("/bin/sh", &["-c", "exit 7"]).start(sockets()).await.unwrap_err();
@@ -176,7 +178,8 @@ mod tests {
             "echo $LISTEN_FDS $LISTEN_FDNAMES $LISTEN_PID > {0}.new; test -S /dev/fd/3 && test -S /dev/fd/4 && mv {0}.new {0}",
             said.display()
         );
-        let sockets = vec![("listen", socket.try_clone().unwrap()), ("admin", socket.try_clone().unwrap())];
+        let copy = || OwnedFd::from(socket.try_clone().unwrap());
+        let sockets = vec![("listen", copy()), ("admin", copy())];
         let error = program("/bin/sh", &["-c", &script]).start(sockets).await.unwrap_err();
         assert!(error.contains("it ended"), "{error}");
         assert_eq!(std::fs::read_to_string(said).unwrap().trim(), "2 listen:admin");

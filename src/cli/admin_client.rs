@@ -1,5 +1,6 @@
 //! Asking a running proxy: one request to its admin port, one answer.
 
+use std::env;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -14,10 +15,11 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use crate::app::AdminToken;
+use crate::app::{AdminAddress, AdminToken};
 
 /// How long the connection may take, and then the answer: a large configuration takes a while to check.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -29,7 +31,7 @@ const MAX_ANSWER: usize = 64 << 20;
 #[derive(Args, Clone, Debug)]
 pub struct AdminOption {
     /// The admin address of the proxy
-    #[arg(long, value_name = "URL|ADDR:PORT", default_value = "127.0.0.1:15000")]
+    #[arg(long, value_name = "URL|ADDR:PORT|unix:PATH", default_value = "127.0.0.1:15000")]
     admin: Admin,
 
     #[command(flatten)]
@@ -40,8 +42,9 @@ pub struct AdminOption {
 #[derive(Args, Clone, Debug)]
 pub struct TokenOption {
     /// A file that holds the token of the admin port, 16 characters or more; needed where other machines can reach it
-    #[arg(long, value_name = "FILE", env = "SERIN_ADMIN_TOKEN_FILE", hide_env_values = true)]
-    pub admin_token_file: Option<PathBuf>,
+    /// [env: SERIN_ADMIN_TOKEN_FILE]
+    #[arg(long, value_name = "FILE")]
+    admin_token_file: Option<PathBuf>,
 }
 
 impl AdminOption {
@@ -55,12 +58,19 @@ impl AdminOption {
 }
 
 impl TokenOption {
+    /// The file that the option names, or else the environment. A variable without a value is as good as none, as everywhere; clap's
+    /// own reading of it would take that for a mistake.
+    pub fn file(&self) -> Option<PathBuf> {
+        let variable = || env::var_os("SERIN_ADMIN_TOKEN_FILE").filter(|file| !file.is_empty());
+        self.admin_token_file.clone().or_else(|| variable().map(PathBuf::from))
+    }
+
     /// As [`AdminOption::open`].
     ///
     /// # Errors
     /// As there.
     pub fn open(&self, admin: &Admin) -> Result<Admin, String> {
-        let token = self.admin_token_file.as_deref().map(AdminToken::read).transpose()?;
+        let token = self.file().as_deref().map(AdminToken::read).transpose()?;
         Ok(Admin { token, ..admin.clone() })
     }
 }
@@ -68,9 +78,23 @@ impl TokenOption {
 /// The admin port of a proxy.
 #[derive(Clone, Debug)]
 pub struct Admin {
-    authority: Authority,
+    place: Place,
     token: Option<AdminToken>,
 }
+
+/// Where it listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    /// A host and a port.
+    Network(Authority),
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+}
+
+/// A connection to it.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// What it answered.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,9 +108,13 @@ pub struct Answer {
 impl FromStr for Admin {
     type Err = String;
 
-    /// `127.0.0.1:15000`, `localhost:15000`, `http://127.0.0.1:15000/`.
+    /// `127.0.0.1:15000`, `localhost:15000`, `http://127.0.0.1:15000/`, `unix:/run/serin/admin.sock`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wanted = || "wanted an address and port, such as 127.0.0.1:15000 or http://localhost:15000".to_owned();
+        if let Some(path) = AdminAddress::unix(text) {
+            return Ok(Self { place: Place::Unix(path?), token: None });
+        }
+        let wanted =
+            || "wanted an address and port, such as 127.0.0.1:15000 or http://localhost:15000, or unix:PATH".to_owned();
         let authority = match text.split_once("://") {
             None => text.parse::<Authority>().map_err(|_| wanted())?,
             Some(("http", _)) => {
@@ -96,16 +124,20 @@ impl FromStr for Admin {
                 }
                 uri.authority().cloned().ok_or_else(wanted)?
             }
-            Some(_) => return Err("the admin port speaks http:// only".to_owned()),
+            Some(_) => return Err("the admin port speaks http:// only, or is at unix:PATH".to_owned()),
         };
         let named = !authority.host().is_empty() && !authority.as_str().contains('@');
-        if named && authority.port_u16().is_some() { Ok(Self { authority, token: None }) } else { Err(wanted()) }
+        let whole = named && authority.port_u16().is_some();
+        if whole { Ok(Self { place: Place::Network(authority), token: None }) } else { Err(wanted()) }
     }
 }
 
 impl fmt::Display for Admin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.authority.fmt(f)
+        match &self.place {
+            Place::Network(authority) => authority.fmt(f),
+            Place::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
     }
 }
 
@@ -157,20 +189,31 @@ impl Admin {
     }
 
     async fn send(&self, request: Request<Full<Bytes>>) -> Result<Answer, String> {
-        let stream = timeout(CONNECT, TcpStream::connect(self.authority.as_str())).await;
+        let stream = timeout(CONNECT, self.connect()).await;
         let stream = stream.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
         let stream = stream.map_err(|error| self.unreachable(&error))?;
         let exchange = timeout(ANSWER, self.exchange(stream, request)).await;
-        let (status, body) =
-            exchange.unwrap_or_else(|_| Err(format!("no answer from {} within {ANSWER:?}", self.authority)))?;
+        let (status, body) = exchange.unwrap_or_else(|_| Err(format!("no answer from {self} within {ANSWER:?}")))?;
         let body = serde_json::from_slice(&body).map_err(|_| {
-            format!("what listens on {} answered {status} and no JSON: is it the admin port of serin?", self.authority)
+            format!("what listens on {self} answered {status} and no JSON: is it the admin port of serin?")
         })?;
         Ok(Answer { status, body })
     }
 
+    async fn connect(&self) -> io::Result<Box<dyn Stream>> {
+        Ok(match &self.place {
+            Place::Network(authority) => Box::new(TcpStream::connect(authority.as_str()).await?),
+            Place::Unix(path) => Box::new(UnixStream::connect(path).await?),
+        })
+    }
+
     fn request(&self, method: &Method, path: &str, body: Option<&Value>) -> Result<Request<Full<Bytes>>, String> {
-        let mut request = Request::builder().method(method).uri(path).header(header::HOST, self.authority.as_str());
+        let host = match &self.place {
+            Place::Network(authority) => authority.as_str(),
+            // It takes any, and HTTP wants one.
+            Place::Unix(_) => "localhost",
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
         if let Some(token) = &self.token {
             request = request.header(header::AUTHORIZATION, token.authorization());
         }
@@ -178,12 +221,15 @@ impl Admin {
             request = request.header(header::CONTENT_TYPE, "application/json");
         }
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
-        request.body(Full::new(body)).map_err(|error| format!("cannot ask {} for {path}: {error}", self.authority))
+        request.body(Full::new(body)).map_err(|error| format!("cannot ask {self} for {path}: {error}"))
     }
 
-    async fn exchange(&self, stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
-        let broken =
-            |error: &dyn std::fmt::Display| format!("{} did not answer as an admin port does: {error}", self.authority);
+    async fn exchange(
+        &self,
+        stream: Box<dyn Stream>,
+        request: Request<Full<Bytes>>,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let broken = |error: &dyn fmt::Display| format!("{self} did not answer as an admin port does: {error}");
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(|error| broken(&error))?;
         let exchange = async {
             let answer = sender.send_request(request).await.map_err(|error| broken(&error))?;
@@ -202,10 +248,13 @@ impl Admin {
     fn unreachable(&self, error: &io::Error) -> String {
         let text = error.to_string();
         let reason = text.split(" (os error").next().unwrap_or_default().to_lowercase();
-        format!(
-            "cannot reach the admin port at {}: {reason}\n  help: is `serin run` running? --admin says where, as in its own --admin",
-            self.authority
-        )
+        let help = match (&self.place, error.kind()) {
+            (Place::Unix(_), io::ErrorKind::PermissionDenied) => {
+                "the socket is for the user alone that `serin run` runs as"
+            }
+            _ => "is `serin run` running? --admin says where, as in its own --admin",
+        };
+        format!("cannot reach the admin port at {self}: {reason}\n  help: {help}")
     }
 }
 
@@ -242,12 +291,25 @@ mod tests {
     #[test]
     fn an_address_may_be_written_as_a_url() {
         for text in ["127.0.0.1:15000", "http://127.0.0.1:15000", "http://127.0.0.1:15000/"] {
-            assert_eq!(text.parse::<Admin>().unwrap().authority, "127.0.0.1:15000", "{text}");
+            assert_eq!(text.parse::<Admin>().unwrap().to_string(), "127.0.0.1:15000", "{text}");
         }
-        assert_eq!("[::1]:15000".parse::<Admin>().unwrap().authority, "[::1]:15000");
-        for text in ["", "15000", "localhost", ":15000", "https://localhost:1", "http://a:1/x", "user@a:1", "a b:1"] {
+        for text in ["[::1]:15000", "localhost:15000", "unix:/run/serin/admin.sock"] {
+            assert_eq!(text.parse::<Admin>().unwrap().to_string(), text);
+        }
+        for text in
+            ["", "15000", "localhost", ":15000", "https://localhost:1", "http://a:1/x", "user@a:1", "a b:1", "unix:"]
+        {
             assert!(text.parse::<Admin>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_socket_of_another_user_is_said_to_be_one() {
+        let admin: Admin = "unix:/run/a".parse().unwrap();
+        let denied = admin.unreachable(&io::ErrorKind::PermissionDenied.into());
+        assert!(denied.starts_with("cannot reach the admin port at unix:/run/a: permission denied\n"), "{denied}");
+        assert!(denied.contains("for the user alone"), "{denied}");
+        assert!(admin.unreachable(&io::ErrorKind::NotFound.into()).contains("is `serin run` running?"));
     }
 
     #[test]
@@ -285,7 +347,7 @@ mod tests {
             let result = admin.post("/config/reload");
             let request = server.join().unwrap();
             assert!(request.starts_with("POST /config/reload HTTP/1.1\r\n"), "{request}");
-            assert!(request.contains(&format!("host: {}\r\n", admin.authority)), "{request}");
+            assert!(request.contains(&format!("host: {admin}\r\n")), "{request}");
             if answer.contains("length: 12") {
                 assert!(result.unwrap_err().contains("no JSON"));
             } else {

@@ -172,7 +172,7 @@ impl Demo {
         let traffic = traffic.map_err(failed)?;
 
         let mut screen = Screen::new();
-        let places = Places { proxy: target, admin: running.admin, v2: switch };
+        let places = Places { proxy: target, admin: running.admin.clone(), v2: switch };
         let told = match screen.say(&introduction(tale, written, places, &command())) {
             Ok(()) => self.show(&running, &mut screen, &mut signals).await?,
             Err(_) => Told::nothing(true),
@@ -233,7 +233,7 @@ fn options(folder: &Path, [proxy, admin]: [SocketAddr; 2], state_dir: Option<Pat
         inputs: Inputs::Paths { paths: vec![folder.to_owned()], recursive: false },
         settings: Settings::default(),
         listeners: Listeners { mesh: vec![proxy], port_map: Vec::new() },
-        admin,
+        admin: admin.into(),
         admin_hosts: Vec::new(),
         admin_token_file: None,
         buckets: Buckets::default(),

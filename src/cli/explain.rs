@@ -35,7 +35,7 @@ pub struct Explain {
     reading: Reading,
 
     /// Ask for the configuration of the proxy with this admin address, instead of files
-    #[arg(long, value_name = "URL|ADDR:PORT")]
+    #[arg(long, value_name = "URL|ADDR:PORT|unix:PATH")]
     admin: Option<Admin>,
 
     #[command(flatten)]

@@ -107,8 +107,9 @@ impl Drop for LastWords {
 /// thread for it there is no log.
 fn start_logging(level: &str) {
     let Ok(log) = Log::start(stderr()).map(Log::of_process) else { return };
-    let filter = EnvFilter::try_from_env("SERIN_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let said = std::env::var("SERIN_LOG").ok().filter(|said| !said.is_empty());
+    let filter = said.and_then(|said| EnvFilter::try_new(said).ok()).unwrap_or_else(|| EnvFilter::new(level));
+    let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(move || log.clone())

@@ -12,7 +12,7 @@ use super::values::{
     AccessLogFlag, parse_access_log, parse_buckets, parse_duration, parse_port_map, parse_size, parse_split,
     parse_upstream,
 };
-use crate::app::{self, Inputs, Limits, Options};
+use crate::app::{self, AdminAddress, Inputs, Limits, Options};
 use crate::config::quick;
 use crate::config::settings::{ExtraEndpoint, Listeners, Settings};
 use crate::telemetry::Buckets;
@@ -47,9 +47,10 @@ pub struct Run {
     #[arg(long, value_name = "ADDR:PORT", default_value = "0.0.0.0:8080")]
     listen: Vec<SocketAddr>,
 
-    /// Where metrics, readiness and the configuration's status are served; what other machines can reach takes a token
-    #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:15000")]
-    admin: SocketAddr,
+    /// Where metrics, readiness and the configuration's status are served; what other machines can reach takes a token, a Unix
+    /// socket is this user's alone
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", default_value = "127.0.0.1:15000")]
+    admin: AdminAddress,
 
     /// A name, besides localhost and its address, under which the admin port may be asked (repeatable)
     #[arg(long, value_name = "NAME")]
@@ -183,7 +184,7 @@ impl Run {
             listeners: Listeners { mesh: self.listen, port_map: self.port_map },
             admin: self.admin,
             admin_hosts: self.admin_host,
-            admin_token_file: self.admin_token.admin_token_file,
+            admin_token_file: self.admin_token.file(),
             buckets: self.buckets,
             workers: self.workers.unwrap_or_else(app::cores).max(1),
             seed: self.seed,

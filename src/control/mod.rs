@@ -4,12 +4,14 @@
 mod changes;
 mod courteous;
 pub mod file_watch;
+mod meant;
 pub mod publisher;
 pub mod rollout;
 pub mod status;
 
 pub use courteous::give_way;
 pub use file_watch::{FileWatch, Pace};
+pub use meant::{Meant, Outdated};
 pub use publisher::{Inputs, Install, Outcome, Publisher};
 pub use status::{OnDisk, OnDiskState, Rejection, Status};
 

@@ -18,6 +18,7 @@ use crate::telemetry::{Metrics, ReloadResult};
 use super::Trigger;
 use super::changes::{self, Weights};
 use super::courteous::courteously;
+use super::meant::{Meant, Outdated};
 use super::status::{self, OnDisk, OnDiskState, Rejection, Status};
 
 /// Builds what serves a valid configuration under this generation and puts it in force with one swap; or refuses it,
@@ -117,6 +118,19 @@ impl Publisher {
         let mut turn = self.turn();
         let read = turn.read();
         turn.change(read, Some(trigger), started)
+    }
+
+    /// The same, if the generation in force is one that the change is meant for. Nothing can come into force between the look and
+    /// the change.
+    ///
+    /// # Errors
+    /// It is meant for another generation; nothing was read.
+    pub fn reload_meant(&self, trigger: Trigger, meant: &Meant) -> Result<Outcome, Outdated> {
+        let started = Instant::now();
+        let mut turn = self.turn();
+        meant.check(turn.writer.generation)?;
+        let read = turn.read();
+        Ok(turn.change(read, Some(trigger), started))
     }
 
     /// Nothing comes into force any more until [`thaw`](Self::thaw); when this returns, nothing is on its way either.

@@ -5,6 +5,8 @@ use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Barrier;
+use std::thread;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -253,6 +255,55 @@ fn with_the_token_everything_works_and_without_it_only_the_probes() {
         }
     }
     assert!(!proxy.log().contains(TOKEN));
+}
+
+/// As if it were not there: neither a mistake, nor a token, nor silence.
+#[test]
+fn an_empty_variable_is_as_good_as_none() {
+    let (folder, _) = folder(TOKEN);
+    let config = folder.path().join("config.yaml");
+    let mut command = serin();
+    let proxy =
+        Proxy::spawn(folder, command.arg("run").arg(config).env("SERIN_ADMIN_TOKEN_FILE", "").env("SERIN_LOG", ""));
+    assert_eq!(proxy.ask("GET", "/metrics").0, 200);
+    assert!(proxy.log().contains("configuration in force"), "{}", proxy.log());
+    let admin = proxy.admin.to_string();
+    let status = |arguments: &[&str]| {
+        let mut command = serin();
+        command.args(["status", "--admin", &admin]).args(arguments).env("SERIN_ADMIN_TOKEN_FILE", "");
+        command.stdin(Stdio::null()).output().unwrap()
+    };
+    let output = status(&[]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let output = status(&["--admin-token-file", ""]);
+    assert_eq!(output.status.code(), Some(2), "what is typed is meant: {}", said(&output));
+}
+
+/// Both at once, and the watch of the files beside them: one of the three puts the file in force, and who comes later is told.
+#[test]
+fn of_those_who_have_seen_the_same_configuration_one_changes_it() {
+    let upstream = Upstream::named("v1");
+    let config = Config::single(&[upstream.port]);
+    let proxy = Proxy::start(&config);
+    let applied =
+        |trigger| proxy.metric("serin_config_reloads_total", &[("result", "applied"), ("trigger", trigger)]) as usize;
+    let by_itself = || applied("watch") + applied("poll");
+    let mut told = 0;
+    for seen in 1..=10 {
+        let before = by_itself();
+        let together = Barrier::new(2);
+        let reload = || {
+            together.wait();
+            ask(&proxy, "POST /config/reload", &format!("if-match: \"{seen}\""), "").status()
+        };
+        proxy.save_by_rename(&format!("# {seen}\n{}", config.yaml()));
+        let answers = thread::scope(|scope| [(); 2].map(|()| scope.spawn(reload)).map(|one| one.join().unwrap()));
+        assert!(answers.iter().all(|status| [200, 412].contains(status)), "{answers:?}");
+        let made = answers.iter().filter(|status| **status == 200).count();
+        assert_eq!((made + by_itself() - before, proxy.generation()), (1, seen + 1), "{answers:?}");
+        told += 2 - made;
+    }
+    assert_eq!(applied("api"), 20 - told);
 }
 
 /// The admin port makes no HTML at all, so a name of the configuration can be none; and nobody may take it for some.

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod admin_socket;
 mod admission;
 mod architecture;
 mod bad_canaries;

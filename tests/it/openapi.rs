@@ -263,6 +263,32 @@ fn the_document_and_the_admin_port_agree() {
     assert!(never.is_empty(), "documented, and never answered: {never:?}");
 }
 
+/// What may be sent with a request is in none of the answers.
+#[test]
+fn every_change_may_say_what_it_is_meant_for() {
+    let document = Document::read();
+    for (method, path) in document.operations() {
+        let parameters = document.root["paths"][&path][&method]["parameters"].as_array();
+        let mut headers = parameters.into_iter().flatten().map(|parameter| document.resolve(parameter));
+        let said = headers.any(|parameter| parameter["name"] == "if-match" && parameter["in"] == "header");
+        assert_eq!(said, method == "post", "{method} {path}");
+    }
+}
+
+/// The table for people.
+#[test]
+fn every_resource_is_in_the_list_for_people() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/api.md");
+    let text = fs::read_to_string(file).unwrap();
+    for (method, path) in Document::read().operations() {
+        let path = path.replace("{name}", "NAME");
+        let verb = path.strip_prefix("/api/v1/rollouts/NAME/").filter(|_| method == "post");
+        let path = verb.map_or_else(|| path.clone(), |_| "/api/v1/rollouts/NAME/VERB".to_owned());
+        assert!(text.contains(&format!("`{} {path}`", method.to_uppercase())), "{method} {path}");
+        assert!(verb.is_none_or(|verb| text.contains(&format!("`{verb}`"))), "{verb:?}");
+    }
+}
+
 #[test]
 fn before_the_first_configuration_the_answers_are_as_documented_too() {
     let mut document = Document::read();

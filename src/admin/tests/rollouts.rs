@@ -31,7 +31,8 @@ pub(super) fn desk(said: Said) -> Desk {
     let find = |name: &str| releases().into_iter().find(|status| status.view.name == name);
     Desk {
         list: Box::new(releases),
-        command: Box::new(move |name, verb| {
+        command: Box::new(move |name, verb, meant| {
+            meant.check(7)?;
             said.0.lock().unwrap().push((name.to_owned(), verb));
             if name == "ending" {
                 return Err(CommandError::Ending);

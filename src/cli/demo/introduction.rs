@@ -4,14 +4,15 @@ use std::net::SocketAddr;
 
 use super::folder::{CANARY, WEIGHTS, Written};
 use super::{FOLDER, Tale};
+use crate::app::AdminAddress;
 
 /// Where everything is.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Places {
     /// Where clients connect.
     pub proxy: SocketAddr,
     /// The admin port.
-    pub admin: SocketAddr,
+    pub admin: AdminAddress,
     /// Where v2 lets itself be changed; none if it is a service of the reader's own.
     pub v2: Option<SocketAddr>,
 }
@@ -84,7 +85,7 @@ mod tests {
             v2: Some("127.0.0.1:8082".parse().unwrap()),
         };
         assert_eq!(
-            introduction(Tale::Bad, Written::All, places, "serin"),
+            introduction(Tale::Bad, Written::All, places.clone(), "serin"),
             "\
 The configuration is in serin-demo/ (written just now).
 v2 fails one request in five; the release in canary.yaml begins in a moment.

@@ -1,7 +1,6 @@
 //! The demos of a release: begins it over the admin port, as `serin rollout start` does, shows it until it is left, and says how
 //! it went.
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,7 @@ use ratatui::crossterm::event::KeyCode;
 use tokio::time::{Instant, sleep};
 
 use super::folder;
-use crate::app::{ReleaseStatus, Running};
+use crate::app::{AdminAddress, ReleaseStatus, Running};
 use crate::cli::admin_client::{Admin, segment};
 use crate::cli::release_view::{event, words};
 use crate::cli::view::poll::{Picture, poll};
@@ -53,7 +52,7 @@ pub(super) async fn play(
         begun = begin(admin) => begun.map_err(|message| format!("error: {message}"))?,
     };
     let (name, picture) = begun;
-    let watch = Watch::new(Some(name)).with_keys(keys(running.admin));
+    let watch = Watch::new(Some(name)).with_keys(keys(&running.admin));
     let mut view = Release::new(watch, !is_capable(), || running.look_after());
     view.take(Ok(picture));
     let left = end.map(|end| end.saturating_duration_since(Instant::now()));
@@ -62,8 +61,9 @@ pub(super) async fn play(
 }
 
 /// What ends it, and what shows more in another terminal; within 80 columns.
-fn keys(admin: SocketAddr) -> String {
-    let option = if admin.port() == super::ADMIN { String::new() } else { format!(" --admin {admin}") };
+fn keys(admin: &AdminAddress) -> String {
+    let usual = matches!(admin, AdminAddress::Network(address) if address.port() == super::ADMIN);
+    let option = if usual { String::new() } else { format!(" --admin {admin}") };
     format!("q ends the demo; try serin top{option}")
 }
 
@@ -221,8 +221,8 @@ mod tests {
 
     #[test]
     fn an_unusual_admin_port_is_to_be_typed() {
-        assert_eq!(keys("127.0.0.1:15000".parse().unwrap()), "q ends the demo; try serin top");
-        let other = keys("127.0.0.1:54321".parse().unwrap());
+        assert_eq!(keys(&"127.0.0.1:15000".parse().unwrap()), "q ends the demo; try serin top");
+        let other = keys(&"127.0.0.1:54321".parse().unwrap());
         assert_eq!(other, "q ends the demo; try serin top --admin 127.0.0.1:54321");
     }
 

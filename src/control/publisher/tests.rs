@@ -1,5 +1,6 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Barrier;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
@@ -69,6 +70,34 @@ fn what_is_new_and_valid_is_put_in_force_once() {
     ] {
         assert!(metric(&publisher, line), "{line}\n{}", publisher.metrics().render());
     }
+}
+
+/// Truly at once: each waits for its turn before it looks which generation is in force.
+#[test]
+fn of_those_who_have_seen_the_same_one_makes_the_change() {
+    const WRITERS: u64 = 8;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("vs.yaml");
+    let (publisher, installed) = publisher(&path);
+    fs::write(&path, yaml("g1")).unwrap();
+    publisher.start();
+    for seen in 1..20 {
+        fs::write(&path, yaml(&format!("g{}", seen + 1))).unwrap();
+        let together = Barrier::new(WRITERS as usize);
+        let reload = || {
+            together.wait();
+            publisher.reload_meant(Trigger::Api, &Meant::For(vec![seen]))
+        };
+        let outcomes: Vec<_> = thread::scope(|scope| {
+            let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(reload)).collect();
+            writers.into_iter().map(|writer| writer.join().unwrap()).collect()
+        });
+        let made: Vec<_> = outcomes.iter().flatten().collect();
+        assert_eq!(made, [&Outcome::Applied { generation: seen + 1 }]);
+        assert!(outcomes.iter().filter(|outcome| outcome.is_err()).all(|told| *told == Err(Outdated(seen + 1))));
+    }
+    assert_eq!(lock(&installed).len(), 20);
+    assert_eq!(publisher.reload_meant(Trigger::Api, &Meant::For(vec![20])), Ok(Outcome::Unchanged { generation: 20 }));
 }
 
 #[test]

@@ -21,7 +21,7 @@ use super::keeper::{Keeper, Saved};
 use super::release::Release;
 use super::state_file::StateDir;
 use super::webhook::{self, DeliveryId, Webhooks};
-use super::{CommandError, Order, Start, Status};
+use super::{CommandError, Meant, Order, Start, Status};
 use crate::failpoint;
 use crate::rollout::{State, Transition, Verb};
 use crate::snapshot::{Overlay, Snapshot, Snapshots, active_routes};
@@ -42,8 +42,8 @@ const GATHER: Duration = Duration::from_millis(1);
 pub(super) enum Ask {
     /// A new configuration, with what it orders of releases.
     Publish(Box<Snapshot>, Vec<Order>, SyncSender<()>),
-    /// A person's word.
-    Say(String, Verb, SyncSender<Result<Status, CommandError>>),
+    /// A person's word to the release of this name, and the generation that it is meant for.
+    Say((String, Verb), Meant, SyncSender<Result<Status, CommandError>>),
     /// What a release has done so far.
     Report(String, SyncSender<Option<Value>>),
     /// Another process is about to drive the releases: they stay as they are, kept, and their folder is let go.
@@ -124,7 +124,7 @@ impl Driver {
                         self.publish(*snapshot, orders);
                         published = Some(done);
                     }
-                    Some(Ask::Say(name, verb, answer)) => self.say(name, verb, answer),
+                    Some(Ask::Say(word, meant, answer)) => self.say(word, &meant, answer),
                     Some(Ask::Report(name, answer)) => self.report(&name, &answer),
                     Some(Ask::Suspend(done)) => {
                         self.suspend().await;
@@ -213,10 +213,15 @@ impl Driver {
         }
     }
 
-    /// A person's word. The answer waits until what follows from it is in force and kept.
-    fn say(&mut self, name: String, verb: Verb, answer: SyncSender<Result<Status, CommandError>>) {
+    /// A person's word. The answer waits until what follows from it is in force and kept. It is looked here what is in force:
+    /// nothing else is published meanwhile.
+    fn say(&mut self, (name, verb): (String, Verb), meant: &Meant, answer: SyncSender<Result<Status, CommandError>>) {
         if self.suspended {
             let _ = answer.send(Err(CommandError::Ending));
+            return;
+        }
+        if let Err(outdated) = meant.check(self.means.snapshots.load().generation) {
+            let _ = answer.send(Err(outdated.into()));
             return;
         }
         let now = Instant::now();

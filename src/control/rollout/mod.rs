@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 pub use order::{GateOrder, Latency, Order, RuleAddress, Start, WebhookOrder};
 pub use orders::{order, orders};
 
+use super::{Meant, Outdated};
 use crate::rollout::{Refused, Verb, View};
 use crate::snapshot::{Snapshot, Snapshots, active_routes};
 use crate::telemetry::Metrics;
@@ -64,6 +65,9 @@ pub enum CommandError {
         /// Those there are.
         known: Vec<String>,
     },
+    /// It was meant for another generation of the configuration.
+    #[error(transparent)]
+    Outdated(#[from] Outdated),
     /// Not in this state.
     #[error(transparent)]
     Refused(#[from] Refused),
@@ -82,8 +86,8 @@ pub struct Desk {
     pub report: Box<Report>,
 }
 
-/// Says a verb to the release of this name.
-pub type Command = dyn Fn(&str, Verb) -> Result<Status, CommandError> + Send + Sync;
+/// Says a verb to the release of this name, if it is meant for the generation in force.
+pub type Command = dyn Fn(&str, Verb, &Meant) -> Result<Status, CommandError> + Send + Sync;
 
 /// The report of the release of this name; none while there is nothing to report.
 pub type Report = dyn Fn(&str) -> Option<serde_json::Value> + Send + Sync;
@@ -150,10 +154,10 @@ impl Releases {
     /// Says a verb to a release; returns when what follows from it is in force and kept.
     ///
     /// # Errors
-    /// There is no such release, or the verb makes no sense in its state.
-    pub fn say(&self, name: &str, verb: Verb) -> Result<Status, CommandError> {
+    /// There is no such release, the verb makes no sense in its state, or another generation is in force than it is meant for.
+    pub fn say(&self, name: &str, verb: Verb, meant: &Meant) -> Result<Status, CommandError> {
         let (answer, wait) = sync_channel(1);
-        self.asks.send(Ask::Say(name.to_owned(), verb, answer)).map_err(|_| CommandError::Ending)?;
+        self.asks.send(Ask::Say((name.to_owned(), verb), meant.clone(), answer)).map_err(|_| CommandError::Ending)?;
         wait.recv().unwrap_or(Err(CommandError::Ending))
     }
 
@@ -191,7 +195,7 @@ impl Releases {
         let (list, command, report) = (self.clone(), self.clone(), self.clone());
         Desk {
             list: Box::new(move || list.list()),
-            command: Box::new(move |name, verb| command.say(name, verb)),
+            command: Box::new(move |name, verb, meant| command.say(name, verb, meant)),
             report: Box::new(move |name| report.report(name)),
         }
     }

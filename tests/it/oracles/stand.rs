@@ -134,7 +134,7 @@ fn options(port: u16) -> Options {
         inputs: Inputs::Text(text),
         settings: Settings::default(),
         listeners: Listeners { mesh: vec![any], port_map: Vec::new() },
-        admin: any,
+        admin: any.into(),
         admin_hosts: Vec::new(),
         admin_token_file: None,
         buckets: Buckets::default(),

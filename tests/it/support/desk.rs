@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use serin::admin::{AdminState, Board, Readiness, Reloaded, Token, serve};
+use serin::control::Meant;
 use serin::control::rollout::{CommandError, Desk, Status};
 use serin::rollout::report::Report;
 use serin::rollout::{Analysis, Mode, Phase, Plan, Refused, Rollout, State, Step, Totals, Verb};
@@ -51,7 +52,8 @@ impl Shown {
         }
     }
 
-    fn say(&self, name: &str, verb: Verb) -> Result<Status, CommandError> {
+    fn say(&self, name: &str, verb: Verb, meant: &Meant) -> Result<Status, CommandError> {
+        meant.check(1)?;
         let known = || self.all().into_iter().map(|status| status.view.name).collect();
         let mut status =
             self.find(name).ok_or_else(|| CommandError::Unknown { name: name.to_owned(), known: known() })?;
@@ -145,7 +147,7 @@ impl FakeAdmin {
         let (list, say, report) = (shown.clone(), shown.clone(), shown.clone());
         let desk = Desk {
             list: Box::new(move || list.all()),
-            command: Box::new(move |name, verb| say.say(name, verb)),
+            command: Box::new(move |name, verb, meant| say.say(name, verb, meant)),
             report: Box::new(move |name| {
                 report.find(name).filter(|status| status.view.state != State::Idle)?;
                 Some(json!(begun(name)))
@@ -159,7 +161,10 @@ impl FakeAdmin {
             versions: Board::new(Box::new(Vec::new)),
             status: Box::new(|| json!({ "generation": 1, "on_disk": { "state": "active" } })),
             dump: Box::new(|| panic!("on purpose")),
-            reload: Box::new(|| Reloaded::InForce { generation: 1, changed: false }),
+            reload: Box::new(|meant| {
+                meant.check(1)?;
+                Ok(Reloaded::InForce { generation: 1, changed: false })
+            }),
             releases: desk,
         };
         let (stop, stopped) = oneshot::channel();

@@ -24,7 +24,7 @@ use super::wire::Wire;
 pub(crate) struct Proxy {
     /// Where clients connect.
     pub(crate) listen: SocketAddr,
-    /// The admin address.
+    /// The admin address; that of nobody where it is a Unix socket.
     pub(crate) admin: SocketAddr,
     child: Child,
     folder: TempDir,
@@ -93,7 +93,8 @@ impl Proxy {
         };
         let (mut listen, mut admin, mut ended) = (None, None, None);
         eventually("the proxy listens", || {
-            (listen, admin) = (address("listener http://"), address("admin http://"));
+            let unix = || log.text().contains("admin unix:").then(|| SocketAddr::from(([0; 4], 0)));
+            (listen, admin) = (address("listener http://"), address("admin http://").or_else(unix));
             ended = child.try_wait().unwrap();
             ended.is_some() || (listen.is_some() && admin.is_some())
         });

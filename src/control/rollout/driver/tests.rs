@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};
 use tempfile::TempDir;
 
 use super::*;
+use crate::control::Outdated;
 use crate::control::rollout::{Releases, orders};
 use crate::rollout::Refused;
 use crate::snapshot::testing::{TWO_VERSIONS, shares, snapshot};
@@ -55,7 +56,7 @@ impl Stage {
     /// A word and the turn after it.
     fn say(&mut self, verb: Verb) -> Answer {
         let (answer, wait) = sync_channel(1);
-        self.driver.say("shop".to_owned(), verb, answer);
+        self.driver.say(("shop".to_owned(), verb), &Meant::ForAny, answer);
         self.driver.turn(self.now);
         wait
     }
@@ -220,10 +221,25 @@ async fn a_word_without_sense_is_refused_and_changes_nothing() {
     let refused = stage.say(Verb::Resume).try_recv().unwrap().unwrap_err();
     assert!(matches!(refused, CommandError::Refused(Refused { .. })), "{refused}");
     let (answer, wait) = sync_channel(1);
-    stage.driver.say("shopp".to_owned(), Verb::Start, answer);
+    stage.driver.say(("shopp".to_owned(), Verb::Start), &Meant::ForAny, answer);
     let unknown = CommandError::Unknown { name: "shopp".to_owned(), known: vec!["shop".to_owned()] };
     assert_eq!(wait.try_recv().unwrap().unwrap_err(), unknown);
     assert_eq!((stage.canary(), stage.shown()[0].view.state), (0, State::Idle));
+}
+
+#[tokio::test]
+async fn a_word_that_is_meant_for_another_generation_changes_nothing() {
+    let mut stage = Stage::new(None);
+    let in_force = stage.snapshots.load().generation;
+    let mut say = |seen| {
+        let (answer, wait) = sync_channel(1);
+        stage.driver.say(("shop".to_owned(), Verb::Start), &Meant::For(vec![seen]), answer);
+        stage.driver.turn(stage.now);
+        (wait.try_recv().unwrap(), stage.canary())
+    };
+    assert_eq!(say(in_force + 1), (Err(CommandError::Outdated(Outdated(in_force))), 0));
+    let (started, canary) = say(in_force);
+    assert_eq!((started.unwrap().effective_weight, canary), (10, 10));
 }
 
 #[tokio::test]
@@ -255,9 +271,9 @@ fn what_is_published_is_shown_when_that_returns() {
     releases.publish(first, orders(&loaded));
     let names: Vec<_> = releases.list().into_iter().map(|status| status.view.name).collect();
     assert_eq!(names, ["shop"]);
-    let started = releases.say("shop", Verb::Start).unwrap();
+    let started = releases.say("shop", Verb::Start, &Meant::ForAny).unwrap();
     assert_eq!(started.effective_weight, 10);
     releases.end();
     thread.join().unwrap();
-    assert_eq!(releases.say("shop", Verb::Abort).unwrap_err(), CommandError::Ending);
+    assert_eq!(releases.say("shop", Verb::Abort, &Meant::ForAny).unwrap_err(), CommandError::Ending);
 }
