@@ -23,6 +23,7 @@ mod isolation;
 mod limits;
 mod listener;
 mod mirror;
+mod pace;
 mod pulse;
 mod record;
 mod reply;
@@ -34,7 +35,7 @@ mod upgrade;
 mod watch;
 mod worker;
 
-pub use admission::Admission;
+pub use admission::{Admission, Memory};
 pub use client_certificate::Demands;
 pub use draw::Draws;
 pub use limits::Limits;

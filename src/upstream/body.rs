@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::kept::Bodies;
 use super::replay::{self, Copied, Reader, Recording};
 
 /// How far the upload of one request body has come. Read by whoever decides whether a connection may be used again.
@@ -102,15 +103,24 @@ impl RequestBody {
         }
     }
 
-    /// The same body, kept from now on while it is sent, if it is not known to be too large for that.
+    /// The same body, kept from now on while it is sent, if it is not known to be too large for that and there is room.
     #[must_use]
-    pub fn recorded(self) -> Self {
+    pub fn recorded(self, bodies: &Arc<Bodies>) -> Self {
+        if self.is_too_large() {
+            return self;
+        }
         match self {
-            Self::Streaming(upload) if upload.size_hint().lower() <= replay::LIMIT => {
-                Self::Recorded(Recording::start(upload))
-            }
+            Self::Streaming(upload) => match bodies.begin(upload.size_hint().lower()) {
+                Some(claim) => Self::Recorded(Recording::start(upload, claim)),
+                None => Self::Streaming(upload),
+            },
             other => other,
         }
+    }
+
+    /// Whether it is known to be larger than what is kept.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::Streaming(upload) if upload.size_hint().lower() > replay::LIMIT)
     }
 
     /// The recording, of a body that is being kept.

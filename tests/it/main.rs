@@ -39,6 +39,7 @@ mod mirrors;
 mod openapi;
 mod oracles;
 mod outlier;
+mod overload;
 mod panics;
 mod pool_limits;
 mod prometheus;
