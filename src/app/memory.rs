@@ -2,6 +2,7 @@
 //! word, so the process turns clients away a little before.
 
 use std::fs;
+use std::hint::black_box;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,8 @@ const SHORT: f64 = 0.9;
 const BODIES: u64 = 4;
 /// The same without a limit, in bytes.
 const BODIES_WITHOUT_LIMIT: u64 = 64 << 20;
+/// A piece of memory that no allocator keeps for the next who wants one, in bytes. It is never touched.
+const HUGE: usize = 16 << 20;
 /// Where version 1 of control groups has no limit, it says the largest number of pages.
 const NO_LIMIT: u64 = 1 << 62;
 
@@ -51,11 +54,20 @@ pub(super) fn watch(limit: u64, admission: Arc<Admission>) -> io::Result<()> {
                 }
                 memory = now;
                 admission.set_memory(memory);
+                if memory != Memory::Enough {
+                    give_back();
+                }
             }
             thread::sleep(PERIOD);
         }
     };
     thread::Builder::new().name("serin-memory".to_owned()).spawn(look).map(drop)
+}
+
+/// Makes the allocator give back to the system what is free. It does so a second after memory was freed, but only when some more
+/// is; where nobody does anything, this does.
+fn give_back() {
+    drop(black_box(Vec::<u8>::with_capacity(HUGE)));
 }
 
 fn level(before: Memory, resident: u64, limit: u64) -> Memory {

@@ -259,6 +259,11 @@ impl Record {
         }
     }
 
+    /// Whether its client does not take at once what it is sent.
+    pub(super) fn is_read_slowly(&self) -> bool {
+        self.connection.is_write_blocked()
+    }
+
     /// Whether no byte of the request's body is still to come.
     pub(super) fn upload_is_finished(&self) -> bool {
         self.upload.as_ref().is_none_or(|upload| upload.is_finished())

@@ -265,6 +265,11 @@ impl ConnectionState {
         self.phase() == Phase::Idle && !self.write_blocked.load(Ordering::Relaxed)
     }
 
+    /// Whether the last write found the socket full.
+    pub(super) fn is_write_blocked(&self) -> bool {
+        self.write_blocked.load(Ordering::Relaxed)
+    }
+
     /// Whether nothing came since it was accepted, though there was time.
     fn is_mute(&self, now: Instant) -> bool {
         self.phase() == Phase::Head && self.activity.load(Ordering::Relaxed) == 0 && self.in_phase_for(now) >= MUTE

@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::fit::fitted;
 use super::kept::Bodies;
 use super::replay::{self, Copied, Reader, Recording};
 
@@ -135,19 +136,23 @@ impl Upload {
         let Self { incoming: Some(incoming), progress } = self else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
-        match &polled {
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
                 }
                 if incoming.is_end_stream() {
                     progress.finish();
+                    return Poll::Ready(Some(Ok(frame)));
                 }
+                Poll::Ready(Some(Ok(frame.map_data(fitted))))
             }
-            Poll::Ready(None) => progress.finish(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(None) => {
+                progress.finish();
+                Poll::Ready(None)
+            }
+            other @ (Poll::Ready(Some(Err(_))) | Poll::Pending) => other,
         }
-        polled
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

@@ -3,16 +3,17 @@
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
-use super::support::client::{Client, request};
+use super::support::client::request;
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::proxy::{Proxy, serin};
+use super::support::slow::{Slow, Well};
 use super::support::upstream::{Refusing, Script, Upstream};
-use super::support::wire::{Message, Wire};
+use super::support::wire::Message;
 
 /// One worker, to which each request costs time.
 fn dear(upstream: &Upstream, cost: &str, arguments: &[&str]) -> Proxy {
@@ -160,11 +161,46 @@ fn short_of_memory_a_worker_serves_one_request_at_a_time_and_keeps_no_connection
     assert_eq!(proxy.ask("GET", "/ready").0, 200);
 }
 
-/// What a process has in memory, in bytes.
-fn resident(proxy: &Proxy) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", proxy.process())).unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
+/// P6: for each request whose bytes are not taken, whatever the size of its body.
+const PER_STREAM: u64 = 256 * 1024;
+
+#[test]
+fn who_does_not_read_costs_the_proxy_little() {
+    const CONNECTIONS: usize = 64;
+    for slow in [Slow::Readers, Slow::Endpoint] {
+        let well = Well::start(slow);
+        let proxy = Proxy::start(&Config::single(&[well.port]));
+        let before = proxy.resident();
+        let stuck = well.fill(&proxy, slow, CONNECTIONS);
+        let grown = proxy.resident().saturating_sub(before);
+        assert!(grown <= CONNECTIONS as u64 * PER_STREAM, "{slow:?}: {} KiB each", grown / 1024 / CONNECTIONS as u64);
+        drop(stuck);
+        eventually("nothing is under way", || proxy.metric("http_requests_in_flight", &[]) == 0.0);
+    }
+}
+
+#[test]
+fn when_those_are_gone_who_filled_the_memory_everybody_is_served_again() {
+    const CONNECTIONS: usize = 200;
+    let well = Well::start(Slow::Readers);
+    let config = Config::single(&[well.port]);
+    let start = |limit: &str| Proxy::with(&config, &["--workers", "2", "--max-memory", limit]);
+    let (before, grown) = {
+        let proxy = start("0");
+        let before = proxy.resident();
+        let _stuck = well.fill(&proxy, Slow::Readers, CONNECTIONS);
+        (before, proxy.resident() - before)
+    };
+    // Room for most of them, but not for all.
+    let proxy = start(&(before + grown * 3 / 4).to_string());
+    let stuck = well.press(&proxy, Slow::Readers, CONNECTIONS);
+    eventually("it is short of memory", || proxy.log().contains("new requests are turned away"));
+    is_turned_away(&proxy.client().get("/"), "short of memory");
+    drop(stuck);
+    eventually("it has enough again", || proxy.log().contains("everybody is served again"));
+    let mut clients: Vec<_> = (0..10).map(|_| proxy.client()).collect();
+    clients.iter_mut().for_each(|client| client.send(request("GET", "/", b"")));
+    clients.iter_mut().for_each(|client| assert_eq!(client.head().unwrap().unwrap().status(), 200));
 }
 
 #[test]
