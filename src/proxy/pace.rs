@@ -72,7 +72,8 @@ impl Pace {
     }
 
     /// Whether requests are turned away.
-    pub(super) fn is_overloaded(&self) -> bool {
+    #[cfg(test)]
+    fn is_overloaded(&self) -> bool {
         matches!(self.state, State::Overloaded { .. })
     }
 

@@ -230,15 +230,11 @@ impl Worker {
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let late = beat.tick().await.elapsed();
-            let before = pace.is_overloaded();
-            let allowance = pace.tick(late, self.admission().take_passed(self.index));
-            self.admission().allow(self.index, allowance);
-            if pace.is_overloaded() && !before && self.may_log("late", LONG_LOG_PERIOD) {
-                tracing::warn!(
-                    "serin-worker-{} comes {late:.0?} late to its work: it takes fewer requests",
-                    self.index
-                );
+            let passed = self.admission().take_passed(self.index);
+            if passed.refused > 0 && self.may_log("late", LONG_LOG_PERIOD) {
+                tracing::warn!("serin-worker-{} comes late to its work: it turns requests away", self.index);
             }
+            self.admission().allow(self.index, pace.tick(late, passed));
         }
     }
 

@@ -107,11 +107,14 @@ fn overload_of_a_worker() {
     }
 }
 
+/// Abuses a proxy until it is told that it is over.
+type Attack = fn(&Proxy, &AtomicBool);
+
 /// P17. What clean clients see while another one abuses the proxy.
 #[test]
 #[ignore = "measures; see the module"]
 fn clean_clients_beside_abuse() {
-    let attacks: [(&str, &[&str], fn(&Proxy, &AtomicBool)); 5] = [
+    let attacks: [(&str, &[&str], Attack); 5] = [
         ("nobody", &[], |_, over| wait_for(over)),
         ("500 heads that come a byte at a time", &[], slow_heads),
         ("HTTP/2, streams that are reset at once", &[], resets),

@@ -80,12 +80,12 @@ impl Well {
         Self { port, pump }
     }
 
-    /// Opens so many connections to a proxy in front of it, and waits until nothing moves on them any more.
+    /// Opens so many connections more to a proxy in front of it, and waits until nothing moves on them any more.
     pub(crate) fn fill(&self, proxy: &Proxy, slow: Slow, connections: usize) -> Stuck {
+        let under_way = || proxy.metric("http_requests_in_flight", &[]) as usize;
+        let all = under_way() + connections;
         let stuck = self.press(proxy, slow, connections);
-        eventually("all of them are under way", || {
-            proxy.metric("http_requests_in_flight", &[]) == connections as f64 && stuck.pump.len() >= connections
-        });
+        eventually("all of them are under way", || under_way() == all && stuck.pump.len() >= connections);
         stuck.pump.still.store(0, Ordering::SeqCst);
         eventually("nothing moves", || stuck.pump.still.load(Ordering::SeqCst) >= STILL);
         stuck
@@ -157,7 +157,7 @@ impl Pump {
         self.streams.lock().unwrap().retain_mut(|stream| {
             loop {
                 match stream.write(&piece) {
-                    Ok(_) => moved = true,
+                    Ok(length) => moved |= length > 0,
                     Err(error) => return error.kind() == ErrorKind::WouldBlock,
                 }
             }
