@@ -114,12 +114,13 @@ type Attack = fn(&Proxy, &AtomicBool);
 #[test]
 #[ignore = "measures; see the module"]
 fn clean_clients_beside_abuse() {
-    let attacks: [(&str, &[&str], Attack); 5] = [
+    let attacks: [(&str, &[&str], Attack); 6] = [
         ("nobody", &[], |_, over| wait_for(over)),
         ("500 heads that come a byte at a time", &[], slow_heads),
         ("HTTP/2, streams that are reset at once", &[], resets),
         ("HTTP/2, pings", &[], pings),
-        ("300 connections more than there may be", &["--max-connections", "100"], connections),
+        ("300 idle connections more than there may be", &["--max-connections", "100"], idle),
+        ("300 mute connections more than there may be", &["--max-connections", "100"], mute),
     ];
     let _ = setrlimit(Resource::Nofile, Rlimit { current: Some(19_500), maximum: Some(19_500) });
     let time = Duration::from_secs(rounds("SERIN_OVERLOAD", 10) as u64);
@@ -214,15 +215,25 @@ fn pings(proxy: &Proxy, over: &AtomicBool) {
     flood(proxy, over, |_| many.clone());
 }
 
-/// Each has been served once and waits for nothing; whoever is closed comes again.
-fn connections(proxy: &Proxy, over: &AtomicBool) {
+/// Each brings one request, and waits for nothing then.
+fn idle(proxy: &Proxy, over: &AtomicBool) {
+    connections(proxy, over, "GET / HTTP/1.1\r\nhost: product-service\r\n\r\n");
+}
+
+/// Each says nothing at all.
+fn mute(proxy: &Proxy, over: &AtomicBool) {
+    connections(proxy, over, "");
+}
+
+/// Whoever is closed comes again.
+fn connections(proxy: &Proxy, over: &AtomicBool, words: &str) {
     let mut all = Vec::new();
     while !over.load(Ordering::SeqCst) {
         if all.len() == 400 {
             all.remove(0);
         }
         let mut client = proxy.client();
-        let _ = client.try_send("GET / HTTP/1.1\r\nhost: product-service\r\n\r\n");
+        let _ = client.try_send(words);
         all.push(client);
         thread::sleep(Duration::from_millis(2));
     }
