@@ -14,8 +14,8 @@
 //! worker manages, less an eighth. It never falls below a sixteenth of that: where turning away is what takes the time, turning away
 //! more does not help. Nor are a few requests ([`admission`](super::admission)) ever turned away.
 //!
-//! **Whoever is turned away waits for his answer**, half a second. It costs a third of a request to say no, so clients that come
-//! again at once would soon keep the worker busy with nothing else; TCP's own way to slow a sender down is not to answer.
+//! **Whoever is turned away waits for his answer**, half a second. To say no takes time, too (a seventh of a
+//! request), so many clients that come again at once would keep the worker busy with little else; TCP's own way to slow a sender down is not to answer.
 //!
 //! **The end.** A second in which nobody was turned away and no tick was late. An eighth more for each tick is ten times as much
 //! in a second: whatever the load was, one that the worker can bear is served in full within two.
