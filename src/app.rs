@@ -6,6 +6,7 @@ mod descriptors;
 mod inherited;
 mod install;
 mod listeners;
+mod memory;
 mod notices;
 mod process;
 mod serve;

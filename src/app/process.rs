@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,6 +12,7 @@ use tokio::time::{interval, timeout};
 use super::Options;
 use super::descriptors::warn_if_few;
 use super::listeners::shown;
+use super::memory;
 use super::serve::{Farewell, Running, start};
 use super::service;
 use super::successor::Program;
@@ -49,8 +51,13 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         let drain_timeout = options.drain_timeout;
         let program = Program::current().map_err(|error| format!("error: cannot tell what is running: {error}"))?;
         warn_if_few(options.limits.max_connections);
+        let memory_limit = memory::limit(options.limits.max_memory);
         let running = start(options)?;
-        watchdog::start(running.pulses()).map_err(|error| format!("error: cannot start a thread: {error}"))?;
+        let no_thread = |error: io::Error| format!("error: cannot start a thread: {error}");
+        watchdog::start(running.pulses()).map_err(no_thread)?;
+        if let Some(limit) = memory_limit {
+            memory::watch(limit, Arc::clone(running.admission())).map_err(no_thread)?;
+        }
         // Whoever read this may have gone away.
         let mut out = io::stdout().lock();
         for listener in &running.listeners {

@@ -17,6 +17,7 @@ use super::admin_socket::AdminSocket;
 use super::inherited::Inherited;
 use super::install::Installer;
 use super::listeners::ListenerSet;
+use super::memory;
 use super::notices::Notices;
 use super::service;
 use crate::admin::{self, Address, AdminState};
@@ -29,8 +30,8 @@ use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::telemetry::access_log::{AccessLog, AccessLogThread};
 use crate::telemetry::{ActiveRoute, Metrics};
-use crate::upstream::Registry;
 use crate::upstream::resolve::{Resolver, system_lookup};
+use crate::upstream::{Bodies, Registry};
 
 /// After `/ready` says no, new connections are taken for this long: balancers need it to notice.
 const ANNOUNCE: Duration = Duration::from_secs(5);
@@ -53,6 +54,7 @@ pub struct Running {
     /// Every metric.
     pub metrics: Metrics,
     snapshots: Arc<Snapshots>,
+    admission: Arc<Admission>,
     shutdown: Arc<Shutdown>,
     workers: Vec<WorkerHandle>,
     admin_port: AdminPort,
@@ -130,6 +132,7 @@ pub fn start(options: Options) -> Result<Running, String> {
         publisher,
         metrics,
         snapshots,
+        admission: shared.admission,
         shutdown,
         workers,
         admin_port,
@@ -148,6 +151,11 @@ fn shared(
     snapshots: Arc<Snapshots>,
     (log, shutdown): (Option<AccessLog>, &Shutdown),
 ) -> Shared {
+    let limit = memory::limit(options.limits.max_memory);
+    if let Some(bytes) = limit {
+        metrics.overload().set_memory_limit(bytes);
+    }
+    let bodies = Bodies::new(memory::for_bodies(limit), Arc::clone(metrics.overload()));
     Shared {
         snapshots,
         limits: Arc::new(options.limits.clone()),
@@ -157,6 +165,8 @@ fn shared(
         connections: Arc::clone(metrics.connections()),
         log,
         stalls: Arc::clone(metrics.worker_stalls()),
+        overload: Arc::clone(metrics.overload()),
+        bodies: Arc::new(bodies),
         shutdown: shutdown.listen(),
     }
 }
@@ -251,6 +261,11 @@ impl Running {
     /// The signs of life of the workers, in the order of their numbers.
     pub(super) fn pulses(&self) -> Vec<Arc<Pulse>> {
         self.workers.iter().map(|worker| Arc::clone(worker.pulse())).collect()
+    }
+
+    /// The places for requests under way.
+    pub(super) fn admission(&self) -> &Arc<Admission> {
+        &self.admission
     }
 
     /// The name of a thread that has ended too early, of those that know more than could be told another one.

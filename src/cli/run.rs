@@ -138,6 +138,14 @@ struct ClientLimits {
     #[arg(long, value_name = "N")]
     max_requests: Option<usize>,
 
+    /// By how much a thread may come late to its work, for a second on end, before it takes fewer requests; 503 for the rest (0: any)
+    #[arg(long, value_name = "DURATION", default_value = "50ms", value_parser = parse_duration)]
+    max_worker_delay: Duration,
+
+    /// Memory; 503 for new requests above 90% of it (0: any) [default: what the control group may have]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    max_memory: Option<usize>,
+
     /// Of a request's head
     #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_size)]
     max_header_size: usize,
@@ -196,6 +204,8 @@ impl Run {
                 write_timeout: self.client.write_timeout,
                 max_connections,
                 max_requests: self.client.max_requests.unwrap_or(max_connections),
+                max_worker_delay: self.client.max_worker_delay,
+                max_memory: self.client.max_memory.map(|bytes| bytes as u64),
                 max_header_size: self.client.max_header_size,
             },
             drain_timeout: self.drain_timeout,

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use crate::telemetry::{Buckets, access_log};
 
-/// `250ms`, `1.5s`, `2m`, `1m30s`, `1h`.
+/// `250ms`, `1.5s`, `2m`, `1m30s`, `1h`; `0` needs no unit.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let wanted = || "wanted a duration such as 250ms, 1.5s, 2m or 1m30s".to_owned();
     let mut total = Duration::ZERO;
-    let mut rest = text;
+    let mut rest = if text == "0" { "0s" } else { text };
     if rest.is_empty() {
         return Err(wanted());
     }
@@ -57,15 +57,16 @@ pub fn parse_rps(text: &str) -> Result<f64, String> {
     }
 }
 
-/// `64KiB`, `1MiB`, `4096`.
+/// `64KiB`, `1MiB`, `2GiB`, `4096`.
 pub fn parse_size(text: &str) -> Result<usize, String> {
-    let wanted = || "wanted a size such as 4096, 64KiB or 1MiB".to_owned();
+    let wanted = || "wanted a size such as 4096, 64KiB, 1MiB or 2GiB".to_owned();
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let number: usize = text[..digits].parse().map_err(|_| wanted())?;
     let unit = match &text[digits..] {
         "" | "B" => 1,
         "KiB" => 1024,
         "MiB" => 1024 * 1024,
+        "GiB" => 1024 * 1024 * 1024,
         _ => return Err(wanted()),
     };
     number.checked_mul(unit).ok_or_else(wanted)
@@ -125,11 +126,13 @@ mod tests {
         assert_eq!(parse_duration("1m30s"), Ok(Duration::from_secs(90)));
         assert_eq!(parse_duration("1.5s"), Ok(Duration::from_millis(1500)));
         assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("0"), Ok(Duration::ZERO));
         for bad in ["", "5", "s", "5x", "-1s", "1s5", "1..5s"] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
         assert_eq!(parse_size("64KiB"), Ok(65536));
         assert_eq!(parse_size("7"), Ok(7));
+        assert_eq!(parse_size("3GiB"), Ok(3 << 30));
         for bad in ["", "KiB", "64KB", "-1", "99999999999999999999MiB"] {
             assert!(parse_size(bad).is_err(), "{bad}");
         }

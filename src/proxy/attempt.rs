@@ -107,7 +107,7 @@ impl<'r> Attempts<'r> {
     /// Makes attempts until there is an answer or no further attempt is allowed.
     pub(super) async fn run(&mut self, mut parts: Box<Parts>, mut body: RequestBody) -> Result<Box<Answer>, Failure> {
         if self.may_repeat {
-            body = body.recorded();
+            body = body.recorded(self.worker.bodies());
             body.recording().into_iter().for_each(|recording| recording.keep());
         }
         loop {

@@ -18,7 +18,7 @@ use super::record::Record;
 use super::streams::{self, Waits};
 use crate::failpoint;
 use crate::telemetry::Flag;
-use crate::upstream::{Connection, Lease};
+use crate::upstream::{Connection, Lease, fitted};
 
 /// How long an endpoint that has answered may take for the rest of the request.
 const UPLOAD_AFTER_ANSWER: Duration = Duration::from_secs(60);
@@ -174,7 +174,7 @@ impl UpstreamBody {
                 return Poll::Ready(Some(Err(BodyError::Stalled)));
             }
         }
-        let frame = match ready!(polled) {
+        let mut frame = match ready!(polled) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 self.give_up(Failure::from_exchange(&error).flag());
@@ -185,6 +185,7 @@ impl UpstreamBody {
                 return Poll::Ready(None);
             }
         };
+        let is_last = self.incoming.is_end_stream();
         if let Some(exchange) = &mut self.exchange {
             match frame.data_ref() {
                 Some(data) => {
@@ -197,8 +198,13 @@ impl UpstreamBody {
                 }
             }
         }
-        if self.incoming.is_end_stream() {
+        if is_last {
             self.complete();
+        } else if let Some(exchange) = &self.exchange
+            // A stream of HTTP/2 may wait although its connection does not.
+            && (self.quiet.is_some() || exchange.record.is_read_slowly())
+        {
+            frame = frame.map_data(fitted);
         }
         Poll::Ready(Some(Ok(frame)))
     }

@@ -6,7 +6,7 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::telemetry::{Flag, ProxyError};
+use crate::telemetry::{Flag, ProxyError, Shed};
 use crate::upstream::connection::was_refused;
 use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable, Unresolved};
 
@@ -49,9 +49,9 @@ pub enum Failure {
     /// The destination has as much to do as its limits allow.
     #[error("too many requests or connections at once")]
     Overloaded(#[from] Overloaded),
-    /// The whole process has as many requests under way as it may.
-    #[error("too many requests at once")]
-    Full,
+    /// It was turned away at the door.
+    #[error("{}", at_the_door(*.0))]
+    Full(Shed),
     /// No connection to the endpoint.
     #[error("cannot connect to the endpoint")]
     Connect(ConnectError),
@@ -116,7 +116,7 @@ impl Failure {
             Self::NoHealthyUpstream(_)
             | Self::Unresolved(_)
             | Self::Overloaded(_)
-            | Self::Full
+            | Self::Full(_)
             | Self::Connect(_)
             | Self::Closed
             | Self::Reset => StatusCode::SERVICE_UNAVAILABLE,
@@ -142,7 +142,7 @@ impl Failure {
             Self::Loop => Flag::NC,
             Self::NoHealthyUpstream(_) | Self::Unresolved(_) => Flag::UH,
             // Serin's own want of ports or descriptors is not the endpoint's failure.
-            Self::Overloaded(_) | Self::Full | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
+            Self::Overloaded(_) | Self::Full(_) | Self::Connect(ConnectError::Exhausted(_)) => Flag::UO,
             Self::Connect(_) => Flag::UF,
             Self::Closed => Flag::UC,
             Self::Reset => Flag::UR,
@@ -169,7 +169,7 @@ impl Failure {
             Self::NoHealthyUpstream(_) => ProxyError::DestinationUnavailable,
             Self::Connect(ConnectError::Timeout(_)) => ProxyError::ConnectionTimeout,
             Self::Unresolved(_) | Self::Connect(ConnectError::Unresolved) => ProxyError::DnsError,
-            Self::Overloaded(_) | Self::Full | Self::Connect(ConnectError::Exhausted(_)) => {
+            Self::Overloaded(_) | Self::Full(_) | Self::Connect(ConnectError::Exhausted(_)) => {
                 ProxyError::ConnectionLimitReached
             }
             Self::Connect(ConnectError::Tls(_)) => ProxyError::TlsProtocolError,
@@ -210,6 +210,14 @@ impl Failure {
                 | Self::Stalled
                 | Self::Internal
         )
+    }
+}
+
+fn at_the_door(why: Shed) -> &'static str {
+    match why {
+        Shed::Requests => "too many requests at once",
+        Shed::Delay => "too many requests for now",
+        Shed::Memory => "short of memory",
     }
 }
 

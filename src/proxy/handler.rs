@@ -12,13 +12,14 @@ use http::uri::{Authority, PathAndQuery, Uri};
 use http::{Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::attempt::Answer;
 use super::body::{Exchange, ResponseBody};
 use super::cors::Decoration;
 use super::failure::Failure;
 use super::forward::Way;
+use super::pace::PENANCE;
 use super::pulse::Activity;
 use super::record::Record;
 use super::state::ConnectionState;
@@ -29,8 +30,8 @@ use super::{cors, fault, headers, reply};
 use crate::failpoint;
 use crate::routing::{Action, Answered, CorsVerdict, Facts, Filters, Found, RequestView, Rule, Split, Target};
 use crate::snapshot::{Destination, Exposed, Snapshot};
-use crate::telemetry::Entrant;
 use crate::telemetry::access_log::Line;
+use crate::telemetry::{Entrant, Shed};
 use crate::upstream::RequestBody;
 
 /// What every request of one client connection has in common.
@@ -70,8 +71,8 @@ impl Client {
         self.state.set_whole(incoming.is_end_stream());
         let head_only = parts.method == Method::HEAD;
         let journey = match record.admit() {
-            true => self.route(parts, incoming, &mut record).await,
-            false => turned_away(&parts, incoming, &mut record),
+            Ok(()) => self.route(parts, incoming, &mut record).await,
+            Err(why) => Box::pin(turned_away(why, &parts, incoming, &mut record)).await,
         };
         let journey = match journey {
             // As an answer to such a stream it would mean that there is a tunnel now.
@@ -91,7 +92,7 @@ impl Client {
             }
             Journey::Tunnel(answer, wish) => return self.tunnel(*answer, *wish, record),
         };
-        if http1 && (self.worker.is_draining() || self.state.is_leaving()) {
+        if http1 && (self.worker.is_parting() || self.state.is_leaving()) {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
@@ -299,12 +300,16 @@ impl Client {
 }
 
 /// The answer to a request for which there is no place.
-fn turned_away(parts: &Parts, incoming: Incoming, record: &mut Record) -> Journey {
-    let mut journey = Journey::failed(&Failure::Full, None, &parts.headers, record);
+async fn turned_away(why: Shed, parts: &Parts, incoming: Incoming, record: &mut Record) -> Journey {
+    record.worker().count_shed(why);
+    if why == Shed::Delay {
+        sleep(PENANCE).await;
+    }
+    let mut journey = Journey::failed(&Failure::Full(why), None, &parts.headers, record);
     let has_body = !incoming.is_end_stream();
     // Reads on for a while: closed at once, the connection would be reset, and the answer lost to who still writes.
     drop(RequestBody::new(incoming));
-    if parts.version != Version::HTTP_2 && has_body {
+    if parts.version != Version::HTTP_2 && (has_body || why == Shed::Memory) {
         journey.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     journey

@@ -19,6 +19,10 @@ pub struct Limits {
     pub max_connections: usize,
     /// Requests under way at once, over all workers and destinations.
     pub max_requests: usize,
+    /// By how much a worker may come late to its work, for a second on end, before it turns requests away; 0: it never does.
+    pub max_worker_delay: Duration,
+    /// Memory of the whole process, in bytes. 0: as much as there is; none: what the control group may have.
+    pub max_memory: Option<u64>,
     /// Of a request head, in bytes.
     pub max_header_size: usize,
 }
@@ -33,6 +37,8 @@ impl Default for Limits {
             write_timeout: Duration::from_secs(60),
             max_connections: 100_000,
             max_requests: 100_000,
+            max_worker_delay: Duration::from_millis(50),
+            max_memory: None,
             max_header_size: 64 * 1024,
         }
     }

@@ -18,7 +18,7 @@ use super::worker::Worker;
 use crate::routing::Mirror;
 use crate::snapshot::Destination;
 use crate::telemetry::MirrorResult;
-use crate::upstream::{Connection, Copied, Lease, RequestBody, TooLarge};
+use crate::upstream::{Connection, Copied, Lease, NotKept, RequestBody};
 
 /// The most copies that one worker has under way.
 const MOST: usize = 256;
@@ -56,7 +56,7 @@ impl Drop for Place {
 enum CopyBody {
     Empty,
     /// Still on its way from the client.
-    Awaited(oneshot::Receiver<Result<Copied, TooLarge>>),
+    Awaited(oneshot::Receiver<Result<Copied, NotKept>>),
 }
 
 /// Sends copies of a request that is about to go to its destination. The body to go on with: the same, kept meanwhile if there
@@ -73,18 +73,27 @@ pub(super) fn send(
             metrics.mirrored(worker.shard(), MirrorResult::DroppedBusy);
             continue;
         };
-        body = body.recorded();
+        body = body.recorded(worker.bodies());
         let copy = match (&body, body.recording()) {
             (RequestBody::Empty, _) => CopyBody::Empty,
             (_, Some(recording)) => CopyBody::Awaited(recording.copy()),
-            (_, None) => {
-                metrics.mirrored(worker.shard(), MirrorResult::DroppedSize);
+            (body, None) => {
+                let why = if body.is_too_large() { NotKept::TooLarge } else { NotKept::NoRoom };
+                metrics.mirrored(worker.shard(), dropped(why));
                 continue;
             }
         };
         tokio::spawn(deliver(place, mirror.to.clone(), head(parts), copy));
     }
     body
+}
+
+/// What becomes of a copy whose body is not kept.
+fn dropped(why: NotKept) -> MirrorResult {
+    match why {
+        NotKept::TooLarge => MirrorResult::DroppedSize,
+        NotKept::NoRoom => MirrorResult::DroppedMemory,
+    }
 }
 
 /// The head of a copy: Istio's mirrors see that they are mirrors by their Host.
@@ -117,7 +126,7 @@ async fn deliver(place: Place, to: Destination, head: Parts, body: CopyBody) {
         CopyBody::Empty => RequestBody::Empty,
         CopyBody::Awaited(copied) => match timeout(PATIENCE, copied).await {
             Ok(Ok(Ok(copied))) => RequestBody::Copied(Box::new(copied)),
-            Ok(Ok(Err(TooLarge))) => return count(MirrorResult::DroppedSize),
+            Ok(Ok(Err(why))) => return count(dropped(why)),
             // The client never sent the rest, or takes so long that its place is needed for others.
             Ok(Err(_)) | Err(_) => return count(MirrorResult::Error),
         },

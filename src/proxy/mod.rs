@@ -24,6 +24,7 @@ mod isolation;
 mod limits;
 mod listener;
 mod mirror;
+mod pace;
 mod pulse;
 mod record;
 mod reply;
@@ -36,7 +37,7 @@ mod upgrade;
 mod watch;
 mod worker;
 
-pub use admission::Admission;
+pub use admission::{Admission, Memory};
 pub use client_certificate::Demands;
 pub use draw::Draws;
 pub use limits::Limits;

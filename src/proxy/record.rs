@@ -14,7 +14,7 @@ use super::state::{ConnectionState, Expired};
 use super::trial::Part;
 use super::worker::Worker;
 use crate::telemetry::access_log::Line;
-use crate::telemetry::{AttemptResult, Blame, Entrant, Finished, Flag, Flags, ProxyError, RouteMetrics, Trial};
+use crate::telemetry::{AttemptResult, Blame, Entrant, Finished, Flag, Flags, ProxyError, RouteMetrics, Shed, Trial};
 use crate::upstream::UploadProgress;
 
 /// The status under which a request is counted whose client went away (nginx's number, which users know).
@@ -96,10 +96,11 @@ impl Record {
         }
     }
 
-    /// Takes a place among the requests under way, until the record is told. Whether there was one.
-    pub(super) fn admit(&mut self) -> bool {
-        self.admitted = self.worker.admission().enter(self.worker.index());
-        self.admitted
+    /// Takes a place among the requests under way, until the record is told; or says why there is none.
+    pub(super) fn admit(&mut self) -> Result<(), Shed> {
+        let entered = self.worker.admission().enter(self.worker.index());
+        self.admitted = entered.is_ok();
+        entered
     }
 
     /// Gives that place back. A tunnel does so when it is open: it may stay for hours and costs no more than its connection,
@@ -256,6 +257,11 @@ impl Record {
             Grpc::Open if self.flags.contains(Flag::DC) => Some(CANCELLED),
             Grpc::Open => Some(reply::grpc_status_of(self.status)),
         }
+    }
+
+    /// Whether its client does not take at once what it is sent.
+    pub(super) fn is_read_slowly(&self) -> bool {
+        self.connection.is_write_blocked()
     }
 
     /// Whether no byte of the request's body is still to come.

@@ -103,6 +103,7 @@ pub(super) fn is_grpc(request: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::Shed;
     use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded};
 
     #[test]
@@ -138,7 +139,7 @@ mod tests {
     #[test]
     fn a_limit_of_ours_is_an_overload_whichever_it_is() {
         let exhausted = Failure::from(ConnectError::Exhausted(std::io::Error::from_raw_os_error(24)));
-        for failed in [Failure::Full, exhausted] {
+        for failed in [Failure::Full(Shed::Requests), exhausted] {
             let reply = failure(&failed, None, &HeaderMap::new());
             assert_eq!((reply.status().as_u16(), reply.headers()["retry-after"].as_bytes()), (503, &b"1"[..]));
             assert_eq!(reply.headers()["proxy-status"], "serin; error=connection_limit_reached; details=\"UO\"");

@@ -16,11 +16,12 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::{JoinError, JoinSet, yield_now};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::admission::Admission;
+use super::admission::{Admission, Memory};
 use super::draw::Draws;
 use super::limits::Limits;
 use super::listener::{self, Opened, Room};
 use super::mirror::Copies;
+use super::pace::{BEAT, Pace};
 use super::pulse::{Activity, LastWord, Pulse};
 use super::watch::Watch;
 use crate::failpoint;
@@ -28,20 +29,18 @@ use crate::shutdown::{Listen, Stage};
 use crate::snapshot::{Destination, Snapshot, Snapshots};
 use crate::telemetry::access_log::{AccessLog, Line};
 use crate::telemetry::{
-    Closing, ConnectionMetrics, Finished, Flag, ProxyError, RouteMetrics, Shortage, Worker as Shard, WorkerStalls,
+    Closing, ConnectionMetrics, Finished, Flag, OverloadMetrics, ProxyError, RouteMetrics, Shed, Shortage,
+    Worker as Shard, WorkerStalls,
 };
-use crate::upstream::{ConnectError, Endpoint};
+use crate::upstream::{Bodies, ConnectError, Endpoint};
 
 /// Clusters that are looked at before requests have their turn again: all of ten thousand services take milliseconds.
 const CLUSTERS_AT_ONCE: usize = 128;
 
 /// The same trouble with an endpoint is logged at most this often by one worker …
 const LOG_PERIOD: Duration = Duration::from_secs(1);
-/// … and that with accepting, which lasts, this often.
-const ACCEPT_LOG_PERIOD: Duration = Duration::from_secs(10);
-
-/// Several times a second a worker shows that it moves: whatever keeps it from that for twice as long is seen.
-const BEAT: Duration = Duration::from_millis(50);
+/// … and what lasts this often.
+const LONG_LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// What all workers of a process share.
 #[derive(Clone, Debug)]
@@ -62,6 +61,10 @@ pub struct Shared {
     pub log: Option<AccessLog>,
     /// Counts how long each was held up.
     pub stalls: Arc<WorkerStalls>,
+    /// Counts what is turned away.
+    pub overload: Arc<OverloadMetrics>,
+    /// All request bodies that are kept.
+    pub bodies: Arc<Bodies>,
     /// The end.
     pub shutdown: Listen,
 }
@@ -75,6 +78,8 @@ pub struct Worker {
     watch: Watch,
     copies: Copies,
     draining: AtomicBool,
+    /// Whether connections are to close after their request.
+    parting: AtomicBool,
     drained: Notify,
     pulse: Arc<Pulse>,
     /// What was logged, and until when it is not logged again.
@@ -141,6 +146,7 @@ impl Worker {
             watch: Watch::default(),
             copies: Copies::default(),
             draining: AtomicBool::new(false),
+            parting: AtomicBool::new(false),
             drained: Notify::new(),
             pulse: Arc::clone(&pulse),
             logged: Mutex::default(),
@@ -158,6 +164,9 @@ impl Worker {
     /// Serves until told to stop; then until no connection is left, or the rest is to be cut off. Returns how many that is.
     async fn run(self: &Arc<Self>, mut sockets: UnboundedReceiver<Opened>, room: Arc<Room>) -> usize {
         let (mut accepting, mut shutdown) = (JoinSet::new(), self.shared.shutdown.clone());
+        if !self.shared.limits.max_worker_delay.is_zero() {
+            tokio::spawn(Arc::clone(self).keep_pace());
+        }
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut ticker = interval(self.shared.limits.tick());
@@ -173,6 +182,7 @@ impl Worker {
         }
         drop(sockets);
         self.draining.store(true, Ordering::Relaxed);
+        self.parting.store(true, Ordering::Relaxed);
         self.drained.notify_waiters();
         self.watch.wake_all();
         let mut ticker = interval(Duration::from_millis(20));
@@ -213,12 +223,37 @@ impl Worker {
         }
     }
 
+    /// Takes fewer requests while it cannot keep up. A task like those of connections, so that it waits as long as they do.
+    async fn keep_pace(self: Arc<Self>) {
+        let mut pace = Pace::new(self.shared.limits.max_worker_delay);
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let late = beat.tick().await.elapsed();
+            let passed = self.admission().take_passed(self.index);
+            if passed.refused > 0 && self.may_log("late", LONG_LOG_PERIOD) {
+                tracing::warn!("serin-worker-{} comes late to its work: it turns requests away", self.index);
+            }
+            self.admission().allow(self.index, pace.tick(late, passed));
+        }
+    }
+
+    /// Connections go where memory is scarce: idle ones first, and where it is short, others after their request.
+    fn heed_memory(&self) {
+        let memory = self.admission().memory();
+        if memory >= Memory::Scarce {
+            self.watch.close_idle();
+        }
+        self.parting.store(self.is_draining() || memory == Memory::Short, Ordering::Relaxed);
+    }
+
     async fn tick(&self, room: &Room) {
         self.pulse.does(Activity::Tending);
         failpoint::reach("worker-tick");
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
         self.shared.admission.relax();
+        self.heed_memory();
         if room.is_wanted() {
             // Perhaps by a worker whose own connections are all busy.
             self.watch.close_oldest_idle();
@@ -264,6 +299,16 @@ impl Worker {
         &self.shared.admission
     }
 
+    /// All request bodies that are kept.
+    pub(super) fn bodies(&self) -> &Arc<Bodies> {
+        &self.shared.bodies
+    }
+
+    /// A request was turned away at the door.
+    pub(super) fn count_shed(&self, why: Shed) {
+        self.shared.overload.shed(self.shard(), why);
+    }
+
     /// Counters of requests that reach no destination.
     pub fn unrouted(&self) -> &RouteMetrics {
         &self.shared.unrouted
@@ -289,9 +334,14 @@ impl Worker {
         Arc::clone(&view)
     }
 
-    /// Whether connections are to close after their request.
+    /// Whether the end has begun.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Whether connections are to close after their request.
+    pub(super) fn is_parting(&self) -> bool {
+        self.parting.load(Ordering::Relaxed)
     }
 
     /// Waits for the drain to begin.
@@ -355,7 +405,7 @@ impl Worker {
     /// Says that connections cannot be accepted, now and then.
     pub fn report_accept_error(&self, error: &io::Error) {
         self.shared.connections.accept_failed(Shortage::of(error.raw_os_error()));
-        if self.may_log("accept", ACCEPT_LOG_PERIOD) {
+        if self.may_log("accept", LONG_LOG_PERIOD) {
             tracing::error!("cannot accept a connection: {error}; trying again");
         }
     }

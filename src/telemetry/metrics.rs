@@ -18,6 +18,7 @@ use super::exposition::{self, sets};
 use super::histogram::ClassicSum;
 use super::identity::Identities;
 use super::limit::{Limit, OTHER};
+use super::overload::OverloadMetrics;
 use super::reload::ReloadMetrics;
 use super::report::{self, Tally, VersionSummary};
 use super::rollout::RolloutMetrics;
@@ -45,6 +46,7 @@ struct Inner {
     dns: Arc<DnsMetrics>,
     stalls: Arc<WorkerStalls>,
     connections: Arc<ConnectionMetrics>,
+    overload: Arc<OverloadMetrics>,
     registry: Mutex<Registry>,
 }
 
@@ -101,6 +103,7 @@ impl Metrics {
             dns: Arc::default(),
             stalls: Arc::new(WorkerStalls::new(workers)),
             connections: Arc::default(),
+            overload: Arc::new(OverloadMetrics::new(workers)),
             registry: Mutex::new(registry),
         }))
     }
@@ -200,6 +203,12 @@ impl Metrics {
         &self.0.connections
     }
 
+    /// What is turned away, and the memory that is counted.
+    #[must_use]
+    pub fn overload(&self) -> &Arc<OverloadMetrics> {
+        &self.0.overload
+    }
+
     /// The metrics of reloading the configuration.
     #[must_use]
     pub fn reloads(&self) -> &ReloadMetrics {
@@ -224,8 +233,8 @@ impl Metrics {
         let mut registry = self.lock();
         registry.sweep(Instant::now());
         let lost = self.0.access_log_dropped.load(Relaxed);
-        let Inner { reloads, rollouts, dns, connections, stalls, .. } = &*self.0;
-        let others = (reloads, rollouts, &**dns, &**connections, &**stalls, lost);
+        let Inner { reloads, rollouts, dns, connections, overload, stalls, .. } = &*self.0;
+        let others = (reloads, rollouts, &**dns, (&**connections, &**overload), &**stalls, lost);
         exposition::render(&mut registry, others, &self.0.process, &self.0.scale)
     }
 

@@ -106,6 +106,18 @@ pub(super) const CONNECT_ERRORS: Name = counter(
     "serin_upstream_exhausted_total",
     "Connections to endpoints that could not be opened, by what the system had no more of.",
 );
+pub(super) const SHED: Name = counter(
+    "serin_shed_requests_total",
+    "Requests that were turned away before they were routed: too many at once, a worker that comes late, memory.",
+);
+pub(super) const MEMORY_LIMIT: Name =
+    gauge("serin_memory_limit_bytes", "The memory that the process may have, by --max-memory or by its control group.");
+pub(super) const KEPT_BODIES: Name =
+    gauge("serin_kept_body_bytes", "Bytes of request bodies that are kept to be sent again or to a mirror.");
+pub(super) const BODIES_NOT_KEPT: Name = counter(
+    "serin_bodies_not_kept_total",
+    "Request bodies that were not kept, so that they could not be sent again or to a mirror, for want of memory.",
+);
 pub(super) const BUILD: Name = gauge("serin_build_info", "1, labelled with the version of Serin that is running.");
 
 pub(super) const RELOADS: Name = counter(

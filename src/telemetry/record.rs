@@ -69,12 +69,15 @@ pub enum MirrorResult {
     DroppedBusy,
     /// The request's body was too large to be kept for it.
     DroppedSize,
+    /// All bodies that are kept have as much memory as they may.
+    DroppedMemory,
     /// It could not be sent, or was not answered in time.
     Error,
 }
 
 impl MirrorResult {
-    pub(super) const ALL: [Self; 4] = [Self::Sent, Self::DroppedBusy, Self::DroppedSize, Self::Error];
+    pub(super) const ALL: [Self; 5] =
+        [Self::Sent, Self::DroppedBusy, Self::DroppedSize, Self::DroppedMemory, Self::Error];
 
     /// The label value.
     pub(super) fn as_str(self) -> &'static str {
@@ -82,6 +85,7 @@ impl MirrorResult {
             Self::Sent => "sent",
             Self::DroppedBusy => "dropped_busy",
             Self::DroppedSize => "dropped_size",
+            Self::DroppedMemory => "dropped_memory",
             Self::Error => "error",
         }
     }

@@ -13,6 +13,8 @@ use hyper::body::Incoming;
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
+use super::fit::fitted;
+use super::kept::Bodies;
 use super::replay::{self, Copied, Reader, Recording};
 
 /// How far the upload of one request body has come. Read by whoever decides whether a connection may be used again.
@@ -102,15 +104,24 @@ impl RequestBody {
         }
     }
 
-    /// The same body, kept from now on while it is sent, if it is not known to be too large for that.
+    /// The same body, kept from now on while it is sent, if it is not known to be too large for that and there is room.
     #[must_use]
-    pub fn recorded(self) -> Self {
+    pub fn recorded(self, bodies: &Arc<Bodies>) -> Self {
+        if self.is_too_large() {
+            return self;
+        }
         match self {
-            Self::Streaming(upload) if upload.size_hint().lower() <= replay::LIMIT => {
-                Self::Recorded(Recording::start(upload))
-            }
+            Self::Streaming(upload) => match bodies.begin(upload.size_hint().lower()) {
+                Some(claim) => Self::Recorded(Recording::start(upload, claim)),
+                None => Self::Streaming(upload),
+            },
             other => other,
         }
+    }
+
+    /// Whether it is known to be larger than what is kept.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::Streaming(upload) if upload.size_hint().lower() > replay::LIMIT)
     }
 
     /// The recording, of a body that is being kept.
@@ -125,19 +136,23 @@ impl Upload {
         let Self { incoming: Some(incoming), progress } = self else { return Poll::Ready(None) };
         let polled = Pin::new(&mut *incoming).poll_frame(cx);
         progress.waiting.store(polled.is_pending(), Ordering::Relaxed);
-        match &polled {
+        match polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if let Some(data) = frame.data_ref() {
                     progress.bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
                 }
                 if incoming.is_end_stream() {
                     progress.finish();
+                    return Poll::Ready(Some(Ok(frame)));
                 }
+                Poll::Ready(Some(Ok(frame.map_data(fitted))))
             }
-            Poll::Ready(None) => progress.finish(),
-            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+            Poll::Ready(None) => {
+                progress.finish();
+                Poll::Ready(None)
+            }
+            other @ (Poll::Ready(Some(Err(_))) | Poll::Pending) => other,
         }
-        polled
     }
 
     pub(super) fn is_end_stream(&self) -> bool {

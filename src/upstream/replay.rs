@@ -1,6 +1,7 @@
 //! A request body that is kept while it streams to the endpoint, up to a limit: so that the request can be sent again, or a
 //! copy of it elsewhere. Nothing is copied: what is kept shares its memory with what was sent. Whoever sends the request
-//! again continues where the client is; the body does not have to be complete for that.
+//! again continues where the client is; the body does not have to be complete for that. All that are kept have a limit, too
+//! ([`kept`](super::kept)).
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,18 +13,28 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::body::{Upload, UploadError, UploadProgress};
+use super::kept::Claim;
 
 /// The largest body that is kept, in bytes.
 pub const LIMIT: u64 = 64 * 1024;
 
-/// The body was larger than what is kept.
+/// Why a body is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body is larger than {LIMIT} bytes")]
-pub struct TooLarge;
+pub enum NotKept {
+    /// It is larger than what is kept.
+    #[error("the body is larger than {LIMIT} bytes")]
+    TooLarge,
+    /// All bodies together have as much memory as they may.
+    #[error("there is no room for the body")]
+    NoRoom,
+}
 
-/// A whole body.
-#[derive(Clone, Debug, Default)]
-pub struct Copied(VecDeque<Piece>);
+/// A whole body, or what is there of it.
+#[derive(Clone, Debug)]
+pub struct Copied {
+    pieces: VecDeque<Piece>,
+    claim: Arc<Claim>,
+}
 
 /// One frame of a body.
 #[derive(Clone, Debug)]
@@ -49,10 +60,10 @@ struct State {
     /// The number of the reader that may take from the client, and how many pieces it has passed on.
     reader: u32,
     read: usize,
-    kept: Option<VecDeque<Piece>>,
+    kept: Option<Copied>,
     size: u64,
     wants_replay: bool,
-    waiting: Vec<oneshot::Sender<Result<Copied, TooLarge>>>,
+    waiting: Vec<oneshot::Sender<Result<Copied, NotKept>>>,
 }
 
 /// One pass over a recording; the one that was begun last goes on with the client's body, those before have an error.
@@ -67,14 +78,14 @@ pub struct Reader {
 
 impl Recording {
     /// Begins to keep a body.
-    pub(super) fn start(upload: Upload) -> Reader {
+    pub(super) fn start(upload: Upload, claim: Arc<Claim>) -> Reader {
         let (length, progress) = (upload.size_hint().exact(), Arc::clone(upload.progress()));
         let state = State {
             upload,
             ended: false,
             reader: 0,
             read: 0,
-            kept: Some(VecDeque::new()),
+            kept: Some(Copied { pieces: VecDeque::new(), claim }),
             size: 0,
             wants_replay: false,
             waiting: Vec::new(),
@@ -98,7 +109,7 @@ impl Recording {
         self.progress.is_finished()
     }
 
-    /// The body from its beginning; none if it was too large to be kept.
+    /// The body from its beginning; none if it could not be kept.
     pub fn replay(self: &Arc<Self>) -> Option<Reader> {
         let mut state = self.lock();
         state.kept.as_ref()?;
@@ -116,7 +127,7 @@ impl Recording {
     }
 
     /// The whole body, as soon as the client has sent it. The sender is gone if that never happens.
-    pub fn copy(&self) -> oneshot::Receiver<Result<Copied, TooLarge>> {
+    pub fn copy(&self) -> oneshot::Receiver<Result<Copied, NotKept>> {
         let (sender, receiver) = oneshot::channel();
         self.lock().waiting.push(sender);
         receiver
@@ -135,35 +146,44 @@ impl Recording {
 impl State {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let Some(kept) = &mut self.kept else { return };
+        let mut length = 0;
         if let Some(trailers) = frame.trailers_ref() {
-            kept.push_back(Piece::Trailers(trailers.clone()));
+            kept.pieces.push_back(Piece::Trailers(trailers.clone()));
         } else if let Some(data) = frame.data_ref() {
-            self.size += data.len() as u64;
-            kept.push_back(Piece::Data(data.clone()));
+            length = data.len() as u64;
+            kept.pieces.push_back(Piece::Data(data.clone()));
         }
+        self.size += length;
+        // A body of many small pieces takes more than its bytes.
         if self.size > LIMIT {
-            self.kept = None;
-            self.waiting.drain(..).for_each(|one| drop(one.send(Err(TooLarge))));
+            self.give_up(NotKept::TooLarge);
+        } else if !kept.claim.grow(length + size_of::<Piece>() as u64) {
+            self.give_up(NotKept::NoRoom);
         }
+    }
+
+    fn give_up(&mut self, why: NotKept) {
+        self.kept = None;
+        self.waiting.drain(..).for_each(|one| drop(one.send(Err(why))));
     }
 
     fn end(&mut self) {
         self.ended = true;
         if let Some(kept) = &self.kept {
-            self.waiting.drain(..).for_each(|one| drop(one.send(Ok(Copied(kept.clone())))));
+            self.waiting.drain(..).for_each(|one| drop(one.send(Ok(kept.clone()))));
         }
         self.forget_if_unwanted();
     }
 
     fn forget_if_unwanted(&mut self) {
-        let passed_on = self.kept.as_ref().is_none_or(|kept| self.read >= kept.len());
+        let passed_on = self.kept.as_ref().is_none_or(|kept| self.read >= kept.pieces.len());
         if passed_on && !self.wants_replay && self.waiting.is_empty() {
             self.kept = None;
         }
     }
 
     fn is_over(&self, at: usize) -> bool {
-        self.ended && self.kept.as_ref().is_none_or(|kept| at >= kept.len())
+        self.ended && self.kept.as_ref().is_none_or(|kept| at >= kept.pieces.len())
     }
 }
 
@@ -179,7 +199,7 @@ impl Reader {
         if state.reader != self.number {
             return Poll::Ready(Some(Err(UploadError::Superseded)));
         }
-        if let Some(piece) = state.kept.as_ref().and_then(|kept| kept.get(self.at)) {
+        if let Some(piece) = state.kept.as_ref().and_then(|kept| kept.pieces.get(self.at)) {
             let frame = Frame::from(piece.clone());
             self.pass(&mut state, &frame);
             return Poll::Ready(Some(Ok(frame)));
@@ -226,16 +246,16 @@ impl Reader {
 
 impl Copied {
     pub(super) fn next(&mut self) -> Option<Frame<Bytes>> {
-        self.0.pop_front().map(Frame::from)
+        self.pieces.pop_front().map(Frame::from)
     }
 
     pub(super) fn is_over(&self) -> bool {
-        self.0.is_empty()
+        self.pieces.is_empty()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
         let length = |piece: &Piece| if let Piece::Data(data) = piece { data.len() as u64 } else { 0 };
-        SizeHint::with_exact(self.0.iter().map(length).sum())
+        SizeHint::with_exact(self.pieces.iter().map(length).sum())
     }
 }
 

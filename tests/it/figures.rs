@@ -3,6 +3,7 @@
 //! `cargo test --test it figures -- --ignored --nocapture --test-threads 1`, with `SERIN_BINARY=target/release/serin` for the
 //! build that people run.
 
+mod overload;
 mod peers;
 
 use std::collections::HashMap;

@@ -40,6 +40,7 @@ mod mirrors;
 mod openapi;
 mod oracles;
 mod outlier;
+mod overload;
 mod panics;
 mod pool_limits;
 mod prometheus;

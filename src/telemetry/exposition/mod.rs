@@ -23,6 +23,7 @@ use super::limit::{LABEL_SETS, Limit, OTHER, Set};
 use super::log;
 use super::metrics::Registry;
 use super::names::{self, Name};
+use super::overload::OverloadMetrics;
 use super::panics;
 use super::record::MirrorResult;
 use super::reload::{ReloadMetrics, ReloadResult, ReloadTrigger};
@@ -35,11 +36,11 @@ type Value<'a, V> = &'a dyn Fn(&V) -> Metric;
 /// Everything, in text.
 pub(super) fn render(
     registry: &mut Registry,
-    (reloads, rollouts, dns, connections, stalls, log_lines_lost): (
+    (reloads, rollouts, dns, (connections, overload), stalls, log_lines_lost): (
         &ReloadMetrics,
         &RolloutMetrics,
         &DnsMetrics,
-        &ConnectionMetrics,
+        (&ConnectionMetrics, &OverloadMetrics),
         &WorkerStalls,
         u64,
     ),
@@ -53,6 +54,7 @@ pub(super) fn render(
     families.extend(of_reloads(reloads, scale));
     families.extend(of_names(dns));
     families.extend(of_connections(connections));
+    families.extend(of_overload(overload));
     let (of_rollouts, turned_away) = rollouts.read(|rollouts| (rollouts::families(rollouts), rollouts.dropped));
     families.extend(of_rollouts);
     families.push(family(names::STATE_WRITE_ERRORS, vec![counter(rollouts.unsaved())]));
@@ -214,6 +216,17 @@ fn of_connections(connections: &ConnectionMetrics) -> [MetricFamily; 3] {
         family(names::CLIENTS_CLOSED, connections.closings().map(|each| one("reason", each)).collect()),
         family(names::ACCEPT_ERRORS, connections.accept_errors().map(|each| one("errno", each)).collect()),
         family(names::CONNECT_ERRORS, connections.connect_errors().map(|each| one("errno", each)).collect()),
+    ]
+}
+
+fn of_overload(overload: &OverloadMetrics) -> [MetricFamily; 4] {
+    let shed = overload.turned_away().map(|(why, count)| labelled(counter(count), vec![label("reason", why)]));
+    let limit = overload.memory_limit().map(|bytes| gauge(bytes as f64));
+    [
+        family(names::SHED, shed.collect()),
+        family(names::MEMORY_LIMIT, limit.into_iter().collect()),
+        family(names::KEPT_BODIES, vec![gauge(overload.kept() as f64)]),
+        family(names::BODIES_NOT_KEPT, vec![counter(overload.bodies_not_kept())]),
     ]
 }
 

@@ -20,7 +20,7 @@ fn types_are_right() {
         assert_eq!(kind, expected, "{name}");
     }
     assert_eq!(types.keys().filter(|name| name.starts_with("http_")).count(), 9);
-    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 23);
+    assert_eq!(types.keys().filter(|name| name.starts_with("serin_")).count(), 26);
 }
 
 proptest! {

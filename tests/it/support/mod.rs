@@ -13,6 +13,7 @@ pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod release;
 pub(crate) mod sandbox;
+pub(crate) mod slow;
 pub(crate) mod tls;
 pub(crate) mod upstream;
 pub(crate) mod wire;
