@@ -79,14 +79,18 @@ struct Hosts {
 
 impl Hosts {
     /// A name can be rebound by whoever owns it, an address cannot: where every address of the machine is listened on,
-    /// any address is fine. A Unix socket is reached by its path: no name leads there, and clients make one up.
+    /// any address is fine. A Unix socket is reached by its path, and clients make a name up; but a port may lead there (`ssh -L`), and
+    /// what a browser takes for a name of the net has a dot.
     fn allow(&self, authority: &Authority) -> bool {
-        let Some(listen) = self.listen else { return true };
         let host = authority.host();
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if let Ok(address) = bare.parse::<IpAddr>() {
             let address = address.to_canonical();
+            let Some(listen) = self.listen else { return true };
             return address.is_loopback() || address == listen || listen.is_unspecified();
+        }
+        if self.listen.is_none() && !host.contains('.') {
+            return true;
         }
         host.eq_ignore_ascii_case("localhost") || self.names.iter().any(|name| host.eq_ignore_ascii_case(name))
     }

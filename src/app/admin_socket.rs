@@ -77,7 +77,7 @@ impl AdminSocket {
     /// # Errors
     /// There is no descriptor left.
     pub(super) fn pass_on(&self) -> io::Result<(&'static str, OwnedFd)> {
-        let name = if self.file.is_some() { ADMIN_FILE } else { ADMIN };
+        let name = if self.file.as_ref().is_some_and(SocketFile::is_there) { ADMIN_FILE } else { ADMIN };
         Ok((name, self.listener()?.into()))
     }
 
@@ -100,12 +100,16 @@ impl SocketFile {
         let identity = identity(&fs::symlink_metadata(path)?);
         Ok(Self { path: path.to_owned(), identity, keep: false })
     }
+
+    /// Whether it is the one that is at its path.
+    fn is_there(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity)
+    }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let same = || fs::symlink_metadata(&self.path).is_ok_and(|found| identity(&found) == self.identity);
-        if !self.keep && same() {
+        if !self.keep && self.is_there() {
             // If it stays, the next process finds that nobody listens on it.
             let _ = fs::remove_file(&self.path);
         }

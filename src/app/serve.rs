@@ -70,7 +70,8 @@ pub struct Running {
 /// The admin port. It may end before the rest: where another process has taken over.
 #[derive(Debug)]
 struct AdminPort {
-    socket: AdminSocket,
+    /// None once another process has it.
+    socket: Option<AdminSocket>,
     end: Shutdown,
     thread: JoinHandle<()>,
 }
@@ -194,12 +195,23 @@ impl AdminPort {
         let ended = async move { told.reached(Stage::Aborted).await };
         let served = socket.listener().map_err(|error| failed("serve the admin port", &error))?;
         let thread = admin::serve(served, state, ended).map_err(|error| failed("start the admin thread", &error))?;
-        Ok(Self { socket, end, thread })
+        Ok(Self { socket: Some(socket), end, thread })
     }
 
     /// Takes no more connections.
     fn close(&self) {
         self.end.enter(Stage::Aborted);
+    }
+
+    /// From here on the file of a Unix socket stays or goes with it.
+    fn keep_file(&mut self, keep: bool) {
+        self.socket.iter_mut().for_each(|socket| socket.keep_file(keep));
+    }
+
+    /// Another process serves it: should that one end, nobody may find the port taken because of this one.
+    fn hand_over(&mut self) {
+        self.close();
+        self.socket = None;
     }
 }
 
@@ -293,7 +305,9 @@ impl Running {
     pub(super) fn sockets(&self) -> io::Result<Vec<(&'static str, OwnedFd)>> {
         let mut sockets: Vec<_> =
             self.open.sockets()?.into_iter().map(|(name, socket)| (name, socket.into())).collect();
-        sockets.push(self.admin_port.socket.pass_on()?);
+        if let Some(socket) = &self.admin_port.socket {
+            sockets.push(socket.pass_on()?);
+        }
         Ok(sockets)
     }
 
@@ -327,7 +341,7 @@ impl Running {
     /// Ends well: says so, takes what still comes, lets requests finish. Returns how many connections had to be cut off after
     /// `limit`.
     pub async fn drain(mut self, limit: Duration, farewell: Farewell) -> usize {
-        self.admin_port.socket.keep_file(farewell == Farewell::TakenOver);
+        self.admin_port.keep_file(farewell == Farewell::TakenOver);
         match farewell {
             Farewell::Announced => {
                 self.shutdown.enter(Stage::Announced);
@@ -336,7 +350,7 @@ impl Running {
             Farewell::Silent => {}
             Farewell::TakenOver => {
                 // The admin port and the files are the other's business now.
-                self.admin_port.close();
+                self.admin_port.hand_over();
                 self.watch = None;
             }
         }

@@ -25,6 +25,7 @@ use super::failure::Failure;
 use super::pulse::Activity;
 use super::record::Record;
 use super::retry::Rules;
+use super::upgrade::Wish;
 use super::worker::Worker;
 use crate::failpoint;
 use crate::snapshot::Destination;
@@ -59,6 +60,8 @@ pub(super) struct Attempts<'r> {
     lease: Option<Lease>,
     /// The hash of what chooses the endpoint, where something of the request does.
     key: Option<NonZeroU64>,
+    /// What the client wants its connection to become.
+    wish: Option<&'r Wish>,
     /// Boxed: most requests are tried once, and each of them holds this.
     again: Option<Box<Again>>,
     may_repeat: bool,
@@ -84,13 +87,18 @@ impl<'r> Attempts<'r> {
         record: &'r mut Record,
     ) -> Self {
         let may_repeat = rules.may_repeat();
-        let (lease, key, again, stale_retry_used) = (None, None, None, false);
-        Self { worker, destination, rules, record, lease, key, again, may_repeat, stale_retry_used }
+        let (lease, key, wish, again, stale_retry_used) = (None, None, None, None, false);
+        Self { worker, destination, rules, record, lease, key, wish, again, may_repeat, stale_retry_used }
     }
 
     /// The same, to the endpoint that this hash chooses.
     pub(super) fn keyed(self, key: Option<NonZeroU64>) -> Self {
         Self { key, ..self }
+    }
+
+    /// The same, for a client that wants its connection to become something else.
+    pub(super) fn wishing(self, wish: Option<&'r Wish>) -> Self {
+        Self { wish, ..self }
     }
 
     /// Takes note of an attempt that was dropped before it came to an end of its own.

@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::abuse;
 use super::handler::Client;
@@ -198,9 +198,11 @@ pub(super) async fn until_expired<T>(state: &ConnectionState, outcome: impl Futu
 /// Tells a client that its request came too slowly. It may not be listening: then the connection just closes.
 pub(super) async fn refuse_head<S: Stream>(worker: &Worker, mut io: ClientIo<S>) {
     worker.count_slow();
-    if io.write_all(HEAD_TIMEOUT).await.is_ok() {
-        let _ = io.shutdown().await;
-    }
+    let told = async {
+        io.write_all(HEAD_TIMEOUT).await?;
+        io.shutdown().await
+    };
+    let _ = timeout(LAST_CHANCE, told).await;
 }
 
 fn peer_value(peer: SocketAddr) -> HeaderValue {

@@ -70,19 +70,16 @@ impl Client {
         let bounds = Bounds::new(self.worker.limits(), deadline, upload, http2);
         let outcome = {
             let rules = Rules::new(&route.rule.retry, &parts.method, wants_grpc);
-            let mut attempts = Attempts::new(&self.worker, &target.to, rules, record).keyed(key);
+            let attempts = Attempts::new(&self.worker, &target.to, rules, record).keyed(key);
+            let mut attempts = attempts.wishing(wish.as_deref());
             let outcome = self.within(bounds, pin!(attempts.run(parts, body))).await;
             outcome.inspect_err(|failure| attempts.cut_off(failure))
         };
-        let switches = |answer: &Answer| answer.response.status() == StatusCode::SWITCHING_PROTOCOLS;
-        let outcome = match (outcome, wish) {
-            (Ok(answer), Some(wish)) if !wish.allows(&answer.response) => Err(Failure::Protocol),
-            (Ok(answer), Some(wish)) if switches(&answer) => return Journey::Tunnel(answer, wish),
-            (Ok(answer), None) if switches(&answer) => Err(Failure::Protocol),
-            (outcome, _) => outcome,
-        };
-        match outcome {
-            Ok(mut answer) => {
+        match (outcome, wish) {
+            (Ok(answer), Some(wish)) if answer.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Journey::Tunnel(answer, wish)
+            }
+            (Ok(mut answer), _) => {
                 record.status = answer.response.status().as_u16();
                 let upstream = Some(answer.lease.endpoint().name());
                 let fields = answer.response.headers_mut();
@@ -96,7 +93,7 @@ impl Client {
                 affinity::remember(cookie, fields);
                 Journey::Upstream(answer, deadline)
             }
-            Err(failure) => self.failed(&failure, target, (wants_grpc, kept.as_deref()), record),
+            (Err(failure), _) => self.failed(&failure, target, (wants_grpc, kept.as_deref()), record),
         }
     }
 

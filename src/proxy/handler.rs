@@ -58,7 +58,10 @@ impl Client {
         let (parts, incoming) = request.into_parts();
         // On the heap: it is handed on many times, and futures that hold it stay small.
         let mut parts = Box::new(parts);
-        let wants_tunnel = parts.method == Method::CONNECT && upgrade::translate(&mut parts);
+        let connects = parts.method == Method::CONNECT;
+        if connects {
+            upgrade::translate(&mut parts);
+        }
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         if reply::is_grpc(&parts.headers) {
             record.calls_grpc();
@@ -75,8 +78,8 @@ impl Client {
             Err(why) => Box::pin(turned_away(why, &parts, incoming, &mut record)).await,
         };
         let journey = match journey {
-            // As an answer to such a stream it would mean that there is a tunnel now.
-            Journey::Own(response) if wants_tunnel && response.status().is_success() => {
+            // As an answer to CONNECT it would mean that there is a tunnel now.
+            Journey::Own(response) if connects && response.status().is_success() => {
                 Journey::failed(&Failure::NoTunnel, None, &HeaderMap::new(), &mut record)
             }
             journey => journey,
@@ -289,7 +292,9 @@ impl Client {
     fn tunnel(&self, answer: Answer, wish: Wish, mut record: Record) -> Response<ResponseBody> {
         let Answer { mut response, lease, .. } = answer;
         record.status = StatusCode::SWITCHING_PROTOCOLS.as_u16();
-        record.give_place_back();
+        if !wish.is_of_stream() {
+            record.give_place_back();
+        }
         let endpoint = hyper::upgrade::on(&mut response);
         let mut head = response.map(drop);
         headers::remove_hop_by_hop(head.headers_mut());

@@ -45,7 +45,7 @@ impl Stream for TlsStream<TcpStream> {
 pub(super) struct ClientIo<S> {
     stream: S,
     ahead: BytesMut,
-    /// Whether the last flush found the socket full.
+    /// Whether the last flush, or the shutdown, found the socket full.
     flushing: bool,
     /// Weighs what is read, on HTTP/2.
     meter: Option<Meter>,
@@ -159,11 +159,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
             return Poll::Ready(Ok(()));
         }
         let polled = poll_read_piece(&mut self.stream, cx, buf);
-        if polled.is_ready() && buf.filled().len() > before {
-            self.state.read();
-            if let Some(meter) = &mut self.meter {
-                meter.read(&buf.filled()[before..]);
+        match polled {
+            Poll::Ready(Ok(())) if buf.filled().len() > before => {
+                self.state.read();
+                if let Some(meter) = &mut self.meter {
+                    meter.read(&buf.filled()[before..]);
+                }
             }
+            Poll::Ready(Ok(())) if buf.remaining() > 0 => self.state.has_ended(),
+            _ => {}
         }
         polled
     }
@@ -201,7 +205,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let polled = Pin::new(&mut self.stream).poll_shutdown(cx);
+        // The last word of TLS, or of a stream, waits for what was sent before.
+        if polled.is_pending() || self.flushing {
+            self.flushing = polled.is_pending();
+            self.state.wrote(self.flushing);
+        }
+        polled
     }
 }
 

@@ -22,11 +22,12 @@ pub(super) async fn answer(
     client: Arc<Client>,
     request: Request<Incoming>,
 ) -> Result<Response<ResponseBody>, Infallible> {
-    let head_only = request.method() == Method::HEAD;
+    let (head_only, connects) = (request.method() == Method::HEAD, request.method() == Method::CONNECT);
     // Whatever is half done belongs to the request and is dropped with it. What requests share is counters of single words, and
     // locks that are held for a few lines and taken again even where a panic passed through.
     let handled = AssertUnwindSafe(client.handle(request)).catch_unwind().await;
-    Ok(handled.unwrap_or_else(|_| internal_error(client.state.take_grpc(), head_only)))
+    // Status 200, as gRPC has it, would mean to CONNECT that there is a tunnel.
+    Ok(handled.unwrap_or_else(|_| internal_error(client.state.take_grpc() && !connects, head_only)))
 }
 
 /// What `step` gives, or none if it panicked. The caller gives up what the step worked on.

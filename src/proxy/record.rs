@@ -103,8 +103,8 @@ impl Record {
         entered
     }
 
-    /// Gives that place back. A tunnel does so when it is open: it may stay for hours and costs no more than its connection,
-    /// which has a limit of its own.
+    /// Gives that place back. A connection that has become a tunnel does so: it may stay for hours and costs no more than its
+    /// connection, which has a limit of its own.
     pub(super) fn give_place_back(&mut self) {
         if std::mem::take(&mut self.admitted) {
             self.worker.admission().leave(self.worker.index());

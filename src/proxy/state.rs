@@ -81,6 +81,8 @@ pub struct ConnectionState {
     activity: AtomicU64,
     /// Whether the last write found the socket full.
     write_blocked: AtomicBool,
+    /// Whether the client has said its last word.
+    ended: AtomicBool,
     /// Whether the head of an answer has been handed over.
     answering: AtomicBool,
     /// Whether what arrives may still be the body of a request that was answered already.
@@ -110,6 +112,7 @@ impl ConnectionState {
             requests: AtomicU64::new(0),
             activity: AtomicU64::new(0),
             write_blocked: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             answering: AtomicBool::new(false),
             uploading: AtomicBool::new(false),
             whole: AtomicBool::new(false),
@@ -156,6 +159,16 @@ impl ConnectionState {
             self.resting.store(false, Ordering::Relaxed);
             self.enter(Phase::Head, Instant::now());
         }
+    }
+
+    /// The client has closed its side.
+    pub(super) fn has_ended(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client sends nothing more.
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Bytes left, or could not.
@@ -305,9 +318,14 @@ impl ConnectionState {
         self.phase() == Phase::Idle && !self.is_write_blocked()
     }
 
+    /// Whether nothing came since it was accepted.
+    pub(super) fn is_silent(&self) -> bool {
+        self.phase() == Phase::Head && self.activity() == 0
+    }
+
     /// Whether nothing came since it was accepted, though there was time.
     pub(super) fn is_mute(&self, now: Instant) -> bool {
-        self.phase() == Phase::Head && self.activity.load(Ordering::Relaxed) == 0 && self.in_phase_for(now) >= MUTE
+        self.is_silent() && self.in_phase_for(now) >= MUTE
     }
 
     /// Takes back that the connection has to end for want of a request, if one has come. Returns whether it has.

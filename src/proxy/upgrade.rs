@@ -37,20 +37,20 @@ pub(super) struct Wish {
 #[derive(Clone, Debug)]
 struct Accept(String);
 
-/// Turns the wish of a stream of HTTP/2 for a WebSocket into the request of HTTP/1.1 that means the same (RFC 8441 §5). Whether it
-/// was one.
-pub(super) fn translate(parts: &mut Parts) -> bool {
+/// Turns the wish of a stream of HTTP/2 for a WebSocket into the request of HTTP/1.1 that means the same (RFC 8441 §5).
+pub(super) fn translate(parts: &mut Parts) {
     let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
     if parts.method != Method::CONNECT || protocol != Some("websocket") {
-        return false;
+        return;
     }
+    // It belongs to CONNECT: an endpoint that speaks HTTP/2 would get it with GET.
+    parts.extensions.remove::<Protocol>();
     // Clients of HTTP/2 send none: it only tells that the server understands.
     let key = BASE64.encode(&rand::random::<[u8; 16]>());
     parts.method = Method::GET;
     parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     parts.headers.insert(header::SEC_WEBSOCKET_KEY, HeaderValue::from_str(&key).expect("base64 is ASCII"));
     parts.extensions.insert(Accept(derive_accept_key(key.as_bytes())));
-    true
 }
 
 impl Wish {
@@ -76,6 +76,11 @@ impl Wish {
     fn name(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         headers.insert(header::UPGRADE, self.protocol.clone());
+    }
+
+    /// Whether it is one of a stream, which is one of many on its connection.
+    pub(super) fn is_of_stream(&self) -> bool {
+        self.accept.is_some()
     }
 
     /// Whether the client may see the endpoint's answer. Any success would tell a stream that it is a tunnel.
@@ -183,7 +188,8 @@ mod tests {
         let mut keys = Vec::new();
         for _ in 0..2 {
             let mut parts = asked(Method::CONNECT, Some("websocket"));
-            assert!(translate(&mut parts));
+            translate(&mut parts);
+            assert!(parts.extensions.get::<Protocol>().is_none());
             assert_eq!(
                 (&parts.method, parts.uri.path(), parts.headers["upgrade"].as_bytes()),
                 (&Method::GET, "/chat", &b"websocket"[..])
@@ -205,8 +211,9 @@ mod tests {
             (Method::GET, None),
         ] {
             let mut parts = asked(method.clone(), protocol);
-            assert!(!translate(&mut parts), "{method} {protocol:?}");
-            assert_eq!((&parts.method, parts.headers.len()), (&method, 0));
+            translate(&mut parts);
+            assert_eq!((&parts.method, parts.headers.len()), (&method, 0), "{protocol:?}");
+            assert_eq!(parts.extensions.get::<Protocol>().is_some(), protocol.is_some());
         }
     }
 }

@@ -12,6 +12,9 @@ use super::state::{ConnectionState, Expired, Phase};
 /// A tunnel without a byte in either direction is closed after this (Envoy's idle timeout of TCP proxying, 1 h).
 const TUNNEL_IDLE: Duration = Duration::from_secs(3600);
 
+/// Who was served so short a time ago is likely to ask again.
+const RECENT: Duration = Duration::from_secs(1);
+
 #[derive(Debug)]
 struct Watched {
     state: Weak<ConnectionState>,
@@ -80,12 +83,18 @@ impl Watch {
         });
     }
 
-    /// Closes the connection that has been idle longest. Returns whether there was one.
+    /// Closes the connection that can be spared best: who has been idle for longest, or has never said a word. Who asked a moment ago
+    /// will ask again: such a one has to go only where nobody is left of whom it may turn out that he never says a word. Returns
+    /// whether there was one.
     pub fn close_oldest_idle(&self) -> bool {
         let now = Instant::now();
-        let states: Vec<_> = self.lock().iter().filter_map(|one| one.state.upgrade()).collect();
-        let idle = states.iter().filter(|state| state.is_idle() && state.expired().is_none());
-        let oldest = idle.max_by_key(|state| state.in_phase_for(now));
+        let mut states: Vec<_> = self.lock().iter().filter_map(|one| one.state.upgrade()).collect();
+        states.retain(|state| state.expired().is_none());
+        let is_spare =
+            |state: &ConnectionState| state.is_mute(now) || state.is_idle() && (state.in_phase_for(now) >= RECENT);
+        let some_are_silent = states.iter().any(|state| state.is_silent());
+        let spare = states.iter().filter(|state| is_spare(state) || !some_are_silent && state.is_idle());
+        let oldest = spare.max_by_key(|state| state.in_phase_for(now));
         oldest.inspect(|state| state.expire(Expired::Idle)).is_some()
     }
 
@@ -116,7 +125,10 @@ impl Watched {
         }
         let quiet = now.duration_since(self.quiet_since);
         match state.phase() {
-            Phase::Head if state.in_phase_for(now) >= limits.header_timeout => Some(Expired::Head),
+            // One that does not take the last answer would not take a word about its next request.
+            Phase::Head if !state.is_write_blocked() && state.in_phase_for(now) >= limits.header_timeout => {
+                Some(Expired::Head)
+            }
             // Pings, also those that we ask for, keep a connection of HTTP/2 moving that has no stream.
             Phase::Idle if state.is_http2() && state.in_phase_for(now) >= limits.keepalive_timeout => {
                 Some(Expired::Idle)
@@ -124,7 +136,10 @@ impl Watched {
             Phase::Idle if state.in_phase_for(now).min(quiet) >= limits.keepalive_timeout => Some(Expired::Idle),
             Phase::Idle if state.is_past_leave(now) => Some(Expired::Idle),
             _ if state.is_write_blocked() && quiet >= limits.write_timeout => Some(Expired::WriteStalled),
-            Phase::Tunnel if quiet >= TUNNEL_IDLE => Some(Expired::Stalled),
+            // A stream that was reset, too, has just ended: nothing says that its client is gone.
+            Phase::Tunnel if quiet >= if state.is_ended() { limits.stream_idle_timeout } else { TUNNEL_IDLE } => {
+                Some(Expired::Stalled)
+            }
             // Pings keep a connection of HTTP/2 moving: each of its requests looks for itself.
             Phase::Busy if quiet >= limits.stream_idle_timeout && !state.is_http2() => Some(Expired::Stalled),
             _ => None,
@@ -210,6 +225,32 @@ mod tests {
         assert_eq!(state.expired(), None);
         after(&watch, &limits, 2).await;
         assert_eq!(state.expired(), Some(Expired::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_whose_client_has_ended_may_be_quiet_for_as_long_as_a_request() {
+        let (watch, state, limits) = watched();
+        state.request_started();
+        state.tunnels();
+        state.has_ended();
+        after(&watch, &limits, 299).await;
+        state.wrote(false);
+        after(&watch, &limits, 299).await;
+        assert_eq!(state.expired(), None, "the endpoint still talks");
+        after(&watch, &limits, 2).await;
+        assert_eq!(state.expired(), Some(Expired::Stalled));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_take_an_answer_is_not_told_of_the_next_request() {
+        let (watch, state, limits) = watched();
+        served(&state, true);
+        state.wrote(true);
+        state.read();
+        after(&watch, &limits, 59).await;
+        assert_eq!(state.expired(), None);
+        after(&watch, &limits, 2).await;
+        assert_eq!(state.expired(), Some(Expired::WriteStalled));
     }
 
     fn served(state: &ConnectionState, whole: bool) {
@@ -299,6 +340,21 @@ mod tests {
         assert_eq!(young.expired(), Some(Expired::Idle));
         drop(old);
         assert_eq!(watch.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_never_says_a_word_makes_room_before_who_asked_a_moment_ago() {
+        let (watch, asking, _) = watched();
+        let mute = Arc::new(ConnectionState::accepted());
+        watch.add(0, &mute);
+        served(&asking, true);
+        assert!(!watch.close_oldest_idle(), "the silent one may be about to speak");
+        advance(MUTE).await;
+        served(&asking, true);
+        assert!(watch.close_oldest_idle());
+        assert_eq!((mute.expired(), asking.expired()), (Some(Expired::Idle), None));
+        assert!(watch.close_oldest_idle(), "there is nobody else");
+        assert_eq!(asking.expired(), Some(Expired::Idle));
     }
 
     #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use super::support::client::HOST;
 use super::support::config::Config;
 use super::support::eventually;
-use super::support::h2::{blocking, run};
+use super::support::h2::{Upstream, blocking, run};
 use super::support::proxy::Proxy;
 use super::support::upstream::{Script, answer};
 use super::support::wire::{End, Head, Wire};
@@ -239,6 +239,28 @@ fn an_endpoint_that_does_not_agree_just_answers_but_not_with_success() {
 }
 
 #[test]
+fn an_endpoint_that_speaks_http2_alone_is_just_asked() {
+    let upstream = Upstream::start(10, |_, mut respond| async move {
+        respond.send_response(Response::new(()), true).unwrap();
+    });
+    let proxy =
+        Proxy::start(&Config::single(&[upstream.port]).policy("{connectionPool: {http: {h2UpgradePolicy: UPGRADE}}}"));
+    run(async {
+        let mut connection = connect(&proxy).await;
+        let (answer, to) = ask(&mut connection, Some("websocket"));
+        let tunnel = Tunnel::of(answer, to).await;
+        assert_eq!(
+            (tunnel.answer.status().as_u16(), &tunnel.answer.headers()["x-serin-flag"]),
+            (502, &"UPE".parse().unwrap())
+        );
+    });
+    let seen = upstream.seen();
+    let (_, parts) = &seen[0];
+    assert_eq!((seen.len(), &parts.method, parts.extensions.get::<Protocol>()), (1, &Method::GET, None));
+    assert_eq!(proxy.attempts("UPE"), 1.0, "an answer that cannot be passed on is a failure of its version");
+}
+
+#[test]
 fn other_tunnels_are_not_offered() {
     let script = script();
     // Where the proxy itself answers with a success, no tunnel is offered.
@@ -253,6 +275,10 @@ fn other_tunnels_are_not_offered() {
         run(async {
             let mut connection = connect(&proxy).await;
             let kinds = [(None, 405), (Some("connect-udp"), 501), (Some("WebSocket"), 501)];
+            // Status 200, as gRPC has it for everything, would open one.
+            let grpc = Request::connect(HOST).header("content-type", "application/grpc").body(()).unwrap();
+            let (answer, to) = connection.send_request(grpc, false).unwrap();
+            assert_eq!(Tunnel::of(answer, to).await.answer.status(), 501);
             for (protocol, status) in kinds.into_iter().chain(more.map(|protocol| (Some(protocol), 501))) {
                 let (answer, to) = ask(&mut connection, protocol);
                 assert_eq!(Tunnel::of(answer, to).await.answer.status(), status, "{protocol:?}");

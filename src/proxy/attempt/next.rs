@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
 use http::request::Parts;
+use http::{Request, StatusCode};
 use http_body::Body as _;
 use tokio::time::Instant;
 
@@ -63,7 +63,12 @@ impl Attempts<'_> {
         let lease = self.lease.take().expect("what was sent was sent to an endpoint");
         match outcome {
             Some(Ok(mut response)) => {
-                let sound = headers::settle_framing(response.headers_mut())
+                let agreed = match self.wish {
+                    None => response.status() != StatusCode::SWITCHING_PROTOCOLS,
+                    Some(wish) => wish.allows(&response),
+                };
+                let sound = agreed
+                    && headers::settle_framing(response.headers_mut())
                     && (!response.body().is_end_stream() || headers::has_sound_length(response.headers()));
                 if !sound {
                     self.count(AttemptResult::Failed(Failure::Protocol.flag()), None);

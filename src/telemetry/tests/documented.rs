@@ -22,6 +22,7 @@ fn everything() -> Scrape {
     v2.destination().mirrored(Worker(0), MirrorResult::Sent);
     metrics.reloads().in_force(1, "hash");
     metrics.dns().set_oldest_answer(Some(Instant::now()));
+    metrics.overload().set_memory_limit(1 << 30);
     let evidence = EvidenceGauges { test: "error", ln_ratio: 0.0, ln_guard: 0.0, ln_limit: 5.0 };
     let release = RolloutGauges {
         name: "shop".to_owned(),
