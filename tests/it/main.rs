@@ -36,6 +36,7 @@ mod listeners;
 mod loops;
 mod manual;
 mod mirrors;
+mod networks;
 mod openapi;
 mod oracles;
 mod outlier;
