@@ -22,6 +22,7 @@ use super::retry::Rules;
 use super::upgrade::Wish;
 use super::watch::Expired;
 use super::{headers, mirror, reply};
+use crate::failpoint;
 use crate::routing::{Answered, Kept, Route, Target};
 use crate::snapshot::Destination;
 use crate::upstream::RequestBody;
@@ -84,6 +85,7 @@ impl Client {
         match outcome {
             Ok(mut answer) => {
                 record.status = answer.response.status().as_u16();
+                failpoint::reach("with-the-head");
                 let upstream = Some(answer.lease.endpoint().name());
                 let fields = answer.response.headers_mut();
                 record.look_for_grpc_status(fields);
@@ -151,6 +153,7 @@ impl Client {
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
         }
+        failpoint::reach("in-the-headers");
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         let Parts { method, uri, version, headers: fields, .. } = &mut *parts;
         target.request_headers.apply_to_request(fields, || self.facts(method, uri, *version));

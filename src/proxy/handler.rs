@@ -182,6 +182,7 @@ impl Client {
             let share = exposed.and_then(|exposed| exposed.share(index));
             line.share = Some(share.unwrap_or(split.entries()[index].share));
         });
+        failpoint::reach("in-the-draw");
         record.routed(&target(index).to.metrics);
         let stable = exposed.and_then(|exposed| {
             let empty = incoming.is_end_stream();
@@ -202,6 +203,7 @@ impl Client {
         parts: &Parts,
         record: &mut Record,
     ) -> Result<Option<Box<Decoration<'r>>>, Box<Journey>> {
+        failpoint::reach("in-the-filters");
         let mut decoration = None;
         if let Some(policy) = &filters.cors {
             decoration = match policy.judge(&parts.method, &parts.headers) {
