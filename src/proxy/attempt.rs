@@ -266,7 +266,7 @@ impl<'r> Attempts<'r> {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()), None);
-                if !reused || connection.may_refuse() {
+                if failure.blames_endpoint() && (!reused || connection.may_refuse()) {
                     // A kept-alive connection that was just closed says nothing about the endpoint.
                     lease.report(|| Outcome::Failed);
                 }

@@ -85,7 +85,6 @@ impl Client {
         match outcome {
             Ok(mut answer) => {
                 record.status = answer.response.status().as_u16();
-                failpoint::reach("with-the-head");
                 let upstream = Some(answer.lease.endpoint().name());
                 let fields = answer.response.headers_mut();
                 record.look_for_grpc_status(fields);

@@ -378,6 +378,7 @@ fn forwarded(
 ) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
+    failpoint::reach("with-the-head");
     // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
     parts.version = Version::HTTP_11;
     let exchange = Exchange { record, lease, connection, deadline, idle };

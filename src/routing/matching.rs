@@ -467,6 +467,8 @@ mod tests {
         assert!(matches(&on_header("Host", Some(exact("b"))), &Request::get("/")));
         assert!(matches(&on_header(":scheme", Some(exact("http"))), &Request::get("/")));
         assert!(!matches(&on_header(":status", None), &Request::get("/")));
+        assert!(matches(&without_header(":status", None), &Request::get("/")), "no request has it");
+        assert!(matches(&without_header(":status", Some(exact("200"))), &Request::get("/")));
         assert!(!matches(&on_header("@request.auth.claims", None), &Request::get("/")));
         assert!(!matches(&without_header("@request.auth.claims", None), &Request::get("/")));
     }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::support::client::{Client, HOST};
+use super::support::client::{Client, HOST, request};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::h2;
@@ -41,6 +41,10 @@ fn start(upstream: &Upstream, fault: &str) -> Proxy {
     let config = Config::single(&[upstream.port])
         .policy("{connectionPool: {http: {http2MaxRequests: 120}}}")
         .rule("corsPolicy: {allowOrigins: [{exact: 'http://shop.test'}]}");
+    start_with(&config, fault)
+}
+
+fn start_with(config: &Config, fault: &str) -> Proxy {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
     std::fs::write(&path, config.yaml()).unwrap();
@@ -132,6 +136,28 @@ fn on_http2_a_panic_costs_one_stream() {
         assert_eq!(seen, [failed(point)], "{point}");
         check(&proxy, point, 1, OTHERS + 2);
     }
+}
+
+/// The task that meets it there is the one of the endpoint's connection.
+#[test]
+fn a_panic_while_the_body_is_sent_speaks_against_nobody_else() {
+    let upstream = Upstream::named("v1");
+    let outlier = "{outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}}";
+    let proxy = start_with(&Config::single(&[upstream.port]).policy(outlier), "in-the-upload=panic@1-2");
+    let mut client = proxy.client();
+    client.send(request("POST", "/", b"body"));
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status(), answer.head.get("x-serin-flag")), (500, "IE"));
+    h2::run(async {
+        let mut connection = h2::connect(proxy.listen).await;
+        for status in [500, 200] {
+            let request = h2::request("POST", "/", h2::full("body"));
+            assert_eq!(connection.send_request(request).await.unwrap().status(), status);
+        }
+    });
+    check(&proxy, "in-the-upload", 2, 1);
+    assert_eq!((proxy.attempts("IE"), proxy.metric("serin_upstream_healthy", &[])), (2.0, 1.0));
+    assert_eq!(proxy.client().post("/", b"body").status(), 200);
 }
 
 #[test]
