@@ -535,8 +535,9 @@ mod tests {
     #[test]
     fn blocks_that_have_only_a_path_take_their_place_in_the_list_and_their_text() {
         let mut matchers = Matchers::default();
-        let blocks = [exact("/a"), prefix("/b"), regex(".*"), StringMatch::Present].map(on_uri);
-        blocks.iter().for_each(|block| drop(matchers.push(Some(block))));
+        for block in [exact("/a"), prefix("/b"), regex(".*"), StringMatch::Present].map(on_uri) {
+            matchers.push(Some(&block));
+        }
         matchers.shrink();
         assert_eq!((matchers.blocks.capacity(), matchers.text.capacity()), (4, "/a/b".len()));
         assert_eq!((matchers.regexes.capacity(), matchers.conditions.capacity()), (0, 0), "nothing else is read");
