@@ -137,6 +137,7 @@ impl<'r> Attempts<'r> {
             };
             let tried = Try { connection, reused, spare, started };
             let step = self.judge(outcome, tried);
+            failpoint::reach("after-the-attempt");
             match step {
                 Step::Again(..) => self.record.take_back(),
                 _ => self.record.settle(),
@@ -165,6 +166,7 @@ impl<'r> Attempts<'r> {
                 }
             };
             self.record.note(|line| line.endpoint = Some(lease.endpoint().name().into()));
+            failpoint::reach("with-the-claim");
             // Rare paths are boxed: they are large beside what a request on a kept connection needs.
             match cluster.connection(lease, self.worker.index(), head).await {
                 Ok(connection) => return Ok(connection),

@@ -210,6 +210,9 @@ impl UpstreamBody {
     }
 
     fn complete(&mut self) {
+        if self.exchange.is_some() {
+            failpoint::reach("at-the-end");
+        }
         if let Some(Exchange { record, lease, connection, .. }) = self.exchange.take() {
             let now = Instant::now();
             if let Some(connection) = connection {

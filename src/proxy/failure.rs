@@ -6,9 +6,9 @@ use std::io;
 
 use http::StatusCode;
 
-use crate::telemetry::{Flag, ProxyError, Shed};
+use crate::telemetry::{Blame, Flag, ProxyError, Shed};
 use crate::upstream::connection::was_refused;
-use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable, Unresolved};
+use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable, Unresolved, UploadError};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +95,7 @@ impl Failure {
         let of_body = error.is_user() || error.is_body_write_aborted();
         match io_kind(error) {
             Some(BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) if of_body => Self::ClientGone,
+            _ if matches!(cause(error), Some(UploadError::Internal)) => Self::Internal,
             _ if of_body => Self::BodyBroken,
             Some(ConnectionReset) => Self::Reset,
             // The kernel has given the endpoint up: its machine is gone.
@@ -196,6 +197,11 @@ impl Failure {
         self.flag() == Flag::UO
     }
 
+    /// Whether it speaks against the endpoint that the request was sent to.
+    pub fn blames_endpoint(&self) -> bool {
+        self.error().blame() == Blame::Upstream
+    }
+
     /// Whether the connection to the client can serve nothing after this.
     pub fn ends_connection(&self) -> bool {
         matches!(
@@ -242,10 +248,15 @@ impl From<ConnectError> for Failure {
 
 /// The operating system's error at the bottom of a chain, if there is one.
 fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
+    cause(error).map(io::Error::kind)
+}
+
+/// The first error of this type among the causes of another.
+fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<io::Error>() {
-            return Some(io.kind());
+        if let Some(wanted) = cause.downcast_ref() {
+            return Some(wanted);
         }
         source = cause.source();
     }

@@ -22,6 +22,7 @@ use super::retry::Rules;
 use super::state::Expired;
 use super::upgrade::Wish;
 use super::{headers, mirror, reply};
+use crate::failpoint;
 use crate::routing::{Answered, Kept, Route, Target};
 use crate::snapshot::Destination;
 use crate::upstream::RequestBody;
@@ -148,6 +149,7 @@ impl Client {
         if parts.version == Version::HTTP_2 {
             headers::join_cookies(&mut parts.headers);
         }
+        failpoint::reach("in-the-headers");
         headers::add_forwarded(&mut parts.headers, &self.address, self.scheme);
         let Parts { method, uri, version, headers: fields, .. } = &mut *parts;
         target.request_headers.apply_to_request(fields, || self.facts(method, uri, *version));

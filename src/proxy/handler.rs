@@ -199,6 +199,7 @@ impl Client {
             let share = exposed.and_then(|exposed| exposed.share(index));
             line.share = Some(share.unwrap_or(split.entries()[index].share));
         });
+        failpoint::reach("in-the-draw");
         record.routed(&target(index).to.metrics);
         let stable = exposed.and_then(|exposed| {
             let empty = incoming.is_end_stream();
@@ -219,6 +220,7 @@ impl Client {
         parts: &Parts,
         record: &mut Record,
     ) -> Result<Option<Box<Decoration<'r>>>, Box<Journey>> {
+        failpoint::reach("in-the-filters");
         let mut decoration = None;
         if let Some(policy) = &filters.cors {
             decoration = match policy.judge(&parts.method, &parts.headers) {
@@ -400,6 +402,7 @@ fn forwarded(
 ) -> Response<ResponseBody> {
     let Answer { response, lease, connection } = answer;
     let (mut parts, incoming) = response.into_parts();
+    failpoint::reach("with-the-head");
     // The endpoint's version is its own (RFC 9112 §2.3); hyper would say HTTP/1.0 to the client.
     parts.version = Version::HTTP_11;
     let exchange = Exchange { record, lease, connection, deadline, idle };

@@ -179,6 +179,29 @@ mod tests {
     }
 
     #[test]
+    fn methods_that_may_be_repeated_are_those_of_the_standard() {
+        let may = |name: &str| Rules::new(&RetryPolicy::default(), &name.parse().unwrap(), false).is_idempotent();
+        for name in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"] {
+            assert!(may(name), "{name}");
+        }
+        for name in ["POST", "PATCH", "CONNECT", "PURGE", "get"] {
+            assert!(!may(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_was_refused_unseen_is_repeated_whatever_its_method_if_the_policy_says_so() {
+        let repeats = |policy: &RetryPolicy| Rules::new(policy, &Method::POST, false).repeats_refused();
+        for on in [RetryOn::REFUSED_STREAM, RetryOn::RESET, RetryOn::SERVER_ERROR, RetryOn::GATEWAY_ERROR] {
+            assert!(repeats(&policy(on, &[])), "{on:?}");
+            assert!(!repeats(&RetryPolicy { retries: 0, ..policy(on, &[]) }), "{on:?}");
+        }
+        for on in [RetryOn::CONNECT_FAILURE, RetryOn::RETRIABLE_4XX, RetryOn::default()] {
+            assert!(!repeats(&policy(on, &[503])), "{on:?}");
+        }
+    }
+
+    #[test]
     fn only_what_a_policy_may_repeat_is_kept() {
         let default = RetryPolicy::default();
         assert!(!Rules::new(&default, &Method::PUT, false).may_repeat());
@@ -186,6 +209,7 @@ mod tests {
         assert!(Rules::new(&policy(RetryOn::default(), &[503]), &Method::POST, false).may_repeat());
         assert!(!Rules::new(&policy(RetryOn::RESET, &[]), &Method::POST, false).may_repeat());
         let off = RetryPolicy { retries: 0, ..policy(RetryOn::SERVER_ERROR, &[]) };
+        assert_eq!(Rules::new(&off, &Method::GET, false).policy().retries, 0);
         assert!(!Rules::new(&off, &Method::GET, true).may_repeat());
     }
 

@@ -467,6 +467,8 @@ mod tests {
         assert!(matches(&on_header("Host", Some(exact("b"))), &Request::get("/")));
         assert!(matches(&on_header(":scheme", Some(exact("http"))), &Request::get("/")));
         assert!(!matches(&on_header(":status", None), &Request::get("/")));
+        assert!(matches(&without_header(":status", None), &Request::get("/")), "no request has it");
+        assert!(matches(&without_header(":status", Some(exact("200"))), &Request::get("/")));
         assert!(!matches(&on_header("@request.auth.claims", None), &Request::get("/")));
         assert!(!matches(&without_header("@request.auth.claims", None), &Request::get("/")));
     }
@@ -528,6 +530,17 @@ mod tests {
         assert!(matches(&block, &Request::get("/a").header("x-a", "1")));
         assert!(!matches(&block, &Request::get("/a")));
         assert!(!matches(&block, &Request::get("/b").header("x-a", "1")));
+    }
+
+    #[test]
+    fn blocks_that_have_only_a_path_take_their_place_in_the_list_and_their_text() {
+        let mut matchers = Matchers::default();
+        for block in [exact("/a"), prefix("/b"), regex(".*"), StringMatch::Present].map(on_uri) {
+            matchers.push(Some(&block));
+        }
+        matchers.shrink();
+        assert_eq!((matchers.blocks.capacity(), matchers.text.capacity()), (4, "/a/b".len()));
+        assert_eq!((matchers.regexes.capacity(), matchers.conditions.capacity()), (0, 0), "nothing else is read");
     }
 
     #[test]

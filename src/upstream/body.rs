@@ -1,5 +1,6 @@
 //! The body of a request on its way to an endpoint.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -16,6 +17,7 @@ use tokio::time::timeout;
 use super::fit::fitted;
 use super::kept::Bodies;
 use super::replay::{self, Copied, Reader, Recording};
+use crate::failpoint;
 
 /// How far the upload of one request body has come. Read by whoever decides whether a connection may be used again.
 #[derive(Debug, Default)]
@@ -62,6 +64,9 @@ pub enum UploadError {
     /// The request is being sent again, so that this attempt gets nothing more.
     #[error("the request is being sent again")]
     Superseded,
+    /// A mistake in Serin.
+    #[error("internal error")]
+    Internal,
 }
 
 /// The body of a request as sent upstream.
@@ -127,6 +132,16 @@ impl RequestBody {
     /// The recording, of a body that is being kept.
     pub fn recording(&self) -> Option<&Arc<Recording>> {
         if let Self::Recorded(reader) = self { Some(reader.recording()) } else { None }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
+        failpoint::reach("in-the-upload");
+        match self {
+            Self::Empty => Poll::Ready(None),
+            Self::Streaming(upload) => upload.poll(cx).map_err(UploadError::Client),
+            Self::Recorded(reader) => reader.poll(cx),
+            Self::Copied(copied) => Poll::Ready(copied.next().map(Ok)),
+        }
     }
 }
 
@@ -201,13 +216,10 @@ impl Body for RequestBody {
     type Data = Bytes;
     type Error = UploadError;
 
+    /// Polled by the task of the endpoint's connection: it would end with a panic, and that would look like the endpoint's doing.
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, UploadError>>> {
-        match self.get_mut() {
-            Self::Empty => Poll::Ready(None),
-            Self::Streaming(upload) => upload.poll(cx).map_err(UploadError::Client),
-            Self::Recorded(reader) => reader.poll(cx),
-            Self::Copied(copied) => Poll::Ready(copied.next().map(Ok)),
-        }
+        let polled = catch_unwind(AssertUnwindSafe(|| self.get_mut().next(cx)));
+        polled.unwrap_or(Poll::Ready(Some(Err(UploadError::Internal))))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -121,7 +121,8 @@ impl Memory {
             *self.slot(number - step) = Slot { requests: requests / passed, retries: 0 };
         }
         self.number = number.max(self.number);
-        if passed < SLOTS {
+        // Over more than is remembered, what is left over may be of any time.
+        if passed <= SLOTS {
             self.slot(self.number).requests += requests.checked_rem(passed).unwrap_or(requests);
         }
     }
@@ -190,7 +191,7 @@ mod tests {
         assert!(budget.withdraw(1_000, start));
         let later = start + Duration::from_secs(3600);
         // A thousand an hour is less than three in ten seconds.
-        let granted = (0..).take_while(|n| budget.withdraw(2_001 + n, later)).count();
+        let granted = (0..100).take_while(|n| budget.withdraw(2_001 + n, later)).count();
         assert_eq!(granted, 30);
     }
 
@@ -201,6 +202,13 @@ mod tests {
         let other = RetryBudget { percent: 0.5, minimum: 0, ..budget };
         assert_eq!([0, 199, 200, 1_000].map(|requests| other.most(requests)), [0, 0, 1, 5]);
         assert_eq!(RetryBudget { percent: 100.0, ..budget }.most(u64::MAX), u32::MAX);
+    }
+
+    #[test]
+    fn requests_are_remembered_only_where_an_interval_is_given() {
+        let interval = Duration::from_millis(5);
+        let memory = |interval| RetryBudget { interval, ..RetryBudget::default() }.memory();
+        assert_eq!((memory(Duration::ZERO), memory(interval)), (None, Some(interval)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -215,6 +223,8 @@ mod tests {
         assert_eq!(seen(150, 760), 0);
         // Over what nobody looked at, they are spread evenly: half of a second is remembered.
         assert_eq!(seen(350, 1_760), 100);
+        // Too few for each slot, and none of them is older than what is remembered.
+        assert_eq!(seen(357, 2_260), 7);
     }
 
     proptest! {

@@ -38,8 +38,6 @@ const MAX_HEAD: usize = 64 * 1024;
 const STREAM_WINDOW: u32 = 128 * 1024;
 /// … and all streams of a connection together.
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// Unacknowledged data is given up after this: a peer that vanished without a word.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Where an endpoint listens.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -243,11 +241,11 @@ fn classify(error: io::Error) -> ConnectError {
 
 fn set_options(stream: &TcpStream, keepalive: Keepalive) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let socket = SockRef::from(stream);
+    let (socket, keepalive) = (SockRef::from(stream), keepalive.possible());
     let probes =
         TcpKeepalive::new().with_time(keepalive.time).with_interval(keepalive.interval).with_retries(keepalive.probes);
     socket.set_tcp_keepalive(&probes)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
+    socket.set_tcp_user_timeout(Some(keepalive.patience()))
 }
 
 #[cfg(test)]
@@ -282,7 +280,8 @@ mod tests {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let seconds = Duration::from_secs;
         let other = Keepalive { time: seconds(40), interval: seconds(7), probes: 9 };
-        for wanted in [Keepalive::default(), other] {
+        let brisk = Keepalive { time: seconds(2), interval: seconds(1), probes: 3 };
+        for (wanted, patience) in [(Keepalive::default(), 20), (other, 20), (brisk, 5)] {
             let stream = connect_tcp(&[listener.local_addr().unwrap()], wanted).await.unwrap();
             let socket = SockRef::from(&stream);
             let set = Keepalive {
@@ -291,8 +290,17 @@ mod tests {
                 probes: socket.tcp_keepalive_retries().unwrap(),
             };
             assert_eq!((socket.keepalive().unwrap(), set), (true, wanted));
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(20)));
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(seconds(patience)));
             assert!(socket.tcp_nodelay().unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn probes_that_the_system_does_not_take_cost_no_connection() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for (time, probes) in [(Duration::from_millis(1), 0), (Duration::from_secs(1 << 40), u32::MAX)] {
+            let wanted = Keepalive { time, interval: time, probes };
+            assert!(connect_tcp(&[listener.local_addr().unwrap()], wanted).await.is_ok(), "{wanted:?}");
         }
     }
 

@@ -30,7 +30,7 @@ pub mod transport;
 pub mod warmup;
 
 pub use balance::Balance;
-pub use body::{RequestBody, UploadProgress};
+pub use body::{RequestBody, UploadError, UploadProgress};
 pub use budget::{Budget, RetryBudget};
 pub use cluster::{Cluster, ClusterPolicy, NoHealthyUpstream, NoRetry, Unavailable, Unresolved};
 pub use connect::{Address, ConnectError};

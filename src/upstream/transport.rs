@@ -66,6 +66,23 @@ pub struct Keepalive {
     pub probes: u32,
 }
 
+/// Bytes that nobody acknowledges are given up after this, if probes do not say so before.
+const MOST_PATIENCE: Duration = Duration::from_secs(20);
+
+impl Keepalive {
+    /// The nearest that the system takes (tcp(7)): whole seconds from 1 to 32,767, and 1 to 127 probes. With anything else no
+    /// connection could be opened.
+    pub(super) fn possible(self) -> Self {
+        let seconds = |time: Duration| Duration::from_secs(time.as_secs().clamp(1, 32_767));
+        Self { time: seconds(self.time), interval: seconds(self.interval), probes: self.probes.clamp(1, 127) }
+    }
+
+    /// How long a peer may leave bytes unacknowledged, or probes unanswered: the system counts this time instead of the probes.
+    pub(super) fn patience(self) -> Duration {
+        (self.time + self.interval * self.probes).min(MOST_PATIENCE)
+    }
+}
+
 impl Default for Keepalive {
     fn default() -> Self {
         Self { time: Duration::from_secs(15), interval: Duration::from_secs(5), probes: 3 }
@@ -75,6 +92,28 @@ impl Default for Keepalive {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn probes_are_as_the_system_takes_them() {
+        let of = |time, interval, probes| {
+            let (time, interval) = (Duration::from_millis(time), Duration::from_millis(interval));
+            let Keepalive { time, interval, probes } = Keepalive { time, interval, probes }.possible();
+            (time.as_millis(), interval.as_millis(), probes)
+        };
+        assert_eq!(of(15_000, 5_000, 3), (15_000, 5_000, 3));
+        assert_eq!(of(100, 1_999, 0), (1_000, 1_000, 1));
+        assert_eq!(of(40_000_000, 40_000_000, 200), (32_767_000, 32_767_000, 127));
+    }
+
+    #[test]
+    fn who_probes_more_often_is_less_patient() {
+        let patience = |time, interval, probes| {
+            let (time, interval) = (Duration::from_secs(time), Duration::from_secs(interval));
+            Keepalive { time, interval, probes }.patience().as_secs()
+        };
+        assert_eq!([patience(1, 1, 2), patience(4, 2, 7), patience(15, 5, 3), patience(7_200, 75, 9)], [3, 18, 20, 20]);
+        assert_eq!(patience(32_767, 32_767, 127), 20);
+    }
 
     #[test]
     fn the_client_decides_only_where_it_may() {

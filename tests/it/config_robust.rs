@@ -12,7 +12,7 @@ use serin::config::settings::Settings;
 use super::oracles::config_bytes;
 
 /// Where changes begin: every fixture that is text, good and bad.
-fn fixtures() -> Vec<String> {
+pub(crate) fn fixtures() -> Vec<String> {
     let mut texts = Vec::new();
     for folder in ["config/valid", "config/warned", "config/invalid", "tasks"] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(folder);
@@ -31,8 +31,9 @@ const TYPED: [&str; 24] = [
     "!!str ", "\"", "'", "|\n", "# ", "한",
 ];
 
+/// One slip.
 #[derive(Clone, Debug)]
-enum Change {
+pub(crate) enum Change {
     Cut(usize),
     Delete(usize, usize),
     Insert(usize, &'static str),
@@ -50,7 +51,13 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn apply(text: &mut String, change: &Change) {
+/// Some slips.
+pub(crate) fn slips() -> impl Strategy<Value = Vec<Change>> {
+    prop::collection::vec(change(), 1..6)
+}
+
+/// Makes one in a text.
+pub(crate) fn apply(text: &mut String, change: &Change) {
     let at = |text: &str, wanted: usize| {
         let wanted = wanted % (text.len() + 1);
         (wanted..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len())
@@ -85,7 +92,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn slips_of_the_hand_get_an_answer(mut text in prop::sample::select(fixtures()), changes in prop::collection::vec(change(), 1..6)) {
+    fn slips_of_the_hand_get_an_answer(mut text in prop::sample::select(fixtures()), changes in slips()) {
         for change in &changes {
             apply(&mut text, change);
         }

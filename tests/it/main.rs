@@ -37,6 +37,7 @@ mod listeners;
 mod loops;
 mod manual;
 mod mirrors;
+mod networks;
 mod openapi;
 mod oracles;
 mod outlier;

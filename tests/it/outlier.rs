@@ -110,3 +110,18 @@ fn answers_that_come_too_late_count() {
         assert!(!healthy(&proxy, silent.port));
     }
 }
+
+#[test]
+fn what_clients_break_speaks_against_no_endpoint() {
+    let [first, second] = ["v1", "v1"].map(Upstream::named);
+    let outlier = "consecutive5xxErrors: 1, maxEjectionPercent: 100";
+    let proxy = Proxy::start(&Config::single(&[first.port, second.port]).policy(&policy(outlier)));
+    for _ in 0..4 {
+        let mut client = proxy.client();
+        client.send(
+            "POST / HTTP/1.1\r\nhost: product-service\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\nno number\r\n",
+        );
+        assert_eq!(client.answer().unwrap().status(), 400);
+    }
+    assert!(healthy(&proxy, first.port) && healthy(&proxy, second.port));
+}

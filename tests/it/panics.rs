@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use serde_json::json;
 
-use super::support::client::{Client, HOST};
+use super::support::client::{Client, HOST, request};
 use super::support::config::Config;
 use super::support::eventually;
 use super::support::h2;
@@ -13,15 +13,38 @@ use super::support::proxy::{Proxy, serin};
 use super::support::release::{Scene, done, status};
 use super::support::upstream::Upstream;
 
-/// Where a request can meet it; the last one is behind the head of the answer.
-const POINTS: [&str; 5] = ["before-routing", "after-the-draw", "in-the-attempt", "with-the-answer", BODY];
+/// Where a request can meet it, in the order of its journey.
+const POINTS: [&str; 12] = [
+    "before-routing",
+    "in-the-filters",
+    "in-the-draw",
+    "after-the-draw",
+    "in-the-headers",
+    "with-the-claim",
+    "in-the-attempt",
+    "with-the-answer",
+    "after-the-attempt",
+    "with-the-head",
+    BODY,
+    "at-the-end",
+];
 const BODY: &str = "in-the-body";
+/// Those before the version is known.
+const UNROUTED: &[&str] = &["before-routing", "in-the-filters", "in-the-draw"];
+/// Those behind the head of the answer.
+const ANSWERED: &[&str] = &[BODY, "at-the-end"];
 /// Requests that go well beside the one that does not.
 const OTHERS: usize = 100;
 
 fn start(upstream: &Upstream, fault: &str) -> Proxy {
     // Whoever does not give back what it took uses this up.
-    let config = Config::single(&[upstream.port]).policy("{connectionPool: {http: {http2MaxRequests: 120}}}");
+    let config = Config::single(&[upstream.port])
+        .policy("{connectionPool: {http: {http2MaxRequests: 120}}}")
+        .rule("corsPolicy: {allowOrigins: [{exact: 'http://shop.test'}]}");
+    start_with(&config, fault)
+}
+
+fn start_with(config: &Config, fault: &str) -> Proxy {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("config.yaml");
     std::fs::write(&path, config.yaml()).unwrap();
@@ -48,7 +71,7 @@ fn seen(client: &mut Client) -> Seen {
 
 /// What a request that met the fault looks like to its client.
 fn failed(point: &str) -> Seen {
-    (point != BODY).then_some(500)
+    (!ANSWERED.contains(&point)).then_some(500)
 }
 
 /// What was taken is given back, and what happened is counted.
@@ -57,12 +80,12 @@ fn check(proxy: &Proxy, point: &str, panics: usize, others: usize) {
     assert_eq!(proxy.metric("serin_panics_total", &[]), panics, "{point}");
     eventually("nothing is in flight", || proxy.metric("http_requests_in_flight", &[]) == 0.0);
     assert_eq!(proxy.metric("serin_upstream_connections", &[("state", "active")]), 0.0, "{point}");
-    let version = if point == "before-routing" { "_none" } else { "v1" };
+    let version = if UNROUTED.contains(&point) { "_none" } else { "v1" };
     let blame = [("version", version), ("error", "proxy_internal_error"), ("blame", "proxy")];
     assert_eq!(proxy.metric("serin_failed_requests_total", &blame), panics, "{point}");
     assert_eq!(proxy.metric("serin_failed_requests_total", &[]), panics, "{point}");
     assert_eq!(proxy.metric("http_response_flags_total", &[("flag", "IE")]), panics, "{point}");
-    let aborted = if point == BODY { panics } else { 0.0 };
+    let aborted = if ANSWERED.contains(&point) { panics } else { 0.0 };
     assert_eq!(proxy.metric("serin_body_aborted_total", &[("side", "proxy")]), aborted, "{point}");
     assert_eq!(proxy.requests(&[("code", "500")]), panics - aborted, "{point}");
     assert_eq!(proxy.requests(&[("code", "200")]), others as f64 + aborted, "{point}");
@@ -113,6 +136,28 @@ fn on_http2_a_panic_costs_one_stream() {
         assert_eq!(seen, [failed(point)], "{point}");
         check(&proxy, point, 1, OTHERS + 2);
     }
+}
+
+/// The task that meets it there is the one of the endpoint's connection.
+#[test]
+fn a_panic_while_the_body_is_sent_speaks_against_nobody_else() {
+    let upstream = Upstream::named("v1");
+    let outlier = "{outlierDetection: {consecutive5xxErrors: 1, maxEjectionPercent: 100}}";
+    let proxy = start_with(&Config::single(&[upstream.port]).policy(outlier), "in-the-upload=panic@1-2");
+    let mut client = proxy.client();
+    client.send(request("POST", "/", b"body"));
+    let answer = client.answer().unwrap();
+    assert_eq!((answer.status(), answer.head.get("x-serin-flag")), (500, "IE"));
+    h2::run(async {
+        let mut connection = h2::connect(proxy.listen).await;
+        for status in [500, 200] {
+            let request = h2::request("POST", "/", h2::full("body"));
+            assert_eq!(connection.send_request(request).await.unwrap().status(), status);
+        }
+    });
+    check(&proxy, "in-the-upload", 2, 1);
+    assert_eq!((proxy.attempts("IE"), proxy.metric("serin_upstream_healthy", &[])), (2.0, 1.0));
+    assert_eq!(proxy.client().post("/", b"body").status(), 200);
 }
 
 #[test]

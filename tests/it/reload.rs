@@ -3,6 +3,7 @@
 
 mod ledger;
 mod live;
+mod mutated;
 mod random;
 mod sandbox;
 mod writers;

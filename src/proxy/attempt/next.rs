@@ -87,7 +87,7 @@ impl Attempts<'_> {
                 let unwritten = error.take_message();
                 let failure = Failure::from_exchange(error.error());
                 self.count(AttemptResult::Failed(failure.flag()), None);
-                if !reused || connection.may_refuse() {
+                if failure.blames_endpoint() && (!reused || connection.may_refuse()) {
                     // A kept-alive connection that was just closed says nothing about the endpoint.
                     lease.report(|| Outcome::Failed);
                 }

@@ -9,6 +9,7 @@ pub(crate) mod echo;
 pub(crate) mod frames;
 pub(crate) mod h2;
 pub(crate) mod load;
+pub(crate) mod network;
 pub(crate) mod prometheus;
 pub(crate) mod proxy;
 pub(crate) mod release;

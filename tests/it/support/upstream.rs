@@ -149,7 +149,12 @@ pub(crate) struct Script {
 impl Script {
     /// Listens; accepts nothing yet.
     pub(crate) fn start() -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        Self::at(Ipv4Addr::LOCALHOST)
+    }
+
+    /// The same on a given address.
+    pub(crate) fn at(address: Ipv4Addr) -> Self {
+        let listener = TcpListener::bind((address, 0)).unwrap();
         SockRef::from(&listener).set_read_timeout(Some(PATIENCE)).unwrap();
         Self { port: listener.local_addr().unwrap().port(), listener }
     }
