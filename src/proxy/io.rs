@@ -14,7 +14,6 @@ use tokio_rustls::server::TlsStream;
 use super::abuse::Meter;
 use super::state::ConnectionState;
 use crate::upstream::gather::poll_write_gathered;
-use crate::upstream::poll_read_piece;
 
 /// What an HTTP/2 client sends first (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -158,7 +157,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
             }
             return Poll::Ready(Ok(()));
         }
-        let polled = poll_read_piece(&mut self.stream, cx, buf);
+        let polled = Pin::new(&mut self.stream).poll_read(cx, buf);
         match polled {
             Poll::Ready(Ok(())) if buf.filled().len() > before => {
                 self.state.read();

@@ -37,7 +37,7 @@ pub use connect::{Address, ConnectError};
 pub use connection::{Connection, Exchange};
 pub use descriptors::{is_kept_from_clients, is_next_kept_from_clients};
 pub use endpoint::{Endpoint, Lease};
-pub use fit::{fitted, poll_read_piece};
+pub use fit::fitted;
 pub use kept::Bodies;
 pub use limits::{Limits, Overloaded, Permit};
 pub use outlier::{Outcome, OutlierPolicy};

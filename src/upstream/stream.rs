@@ -16,7 +16,6 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Sleep, sleep};
 use tokio_rustls::client::TlsStream;
 
-use super::fit::poll_read_piece;
 use super::gather::poll_write_gathered;
 use super::limits::Permit;
 
@@ -143,7 +142,7 @@ impl AsyncWrite for Socket {
 impl AsyncRead for Stream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let (this, before) = (self.get_mut(), buffer.remaining());
-        let read = on!(&mut this.layers, Layers { Plain, Tls }, stream => poll_read_piece(stream, cx, buffer));
+        let read = on!(&mut this.layers, Layers { Plain, Tls }, stream => Pin::new(stream).poll_read(cx, buffer));
         let outcome = ready!(read);
         if let Some(heard) = &this.heard {
             heard.wake();

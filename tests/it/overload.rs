@@ -162,7 +162,7 @@ fn short_of_memory_a_worker_serves_one_request_at_a_time_and_keeps_no_connection
 }
 
 /// P6: for each request whose bytes are not taken, whatever the size of its body.
-const PER_STREAM: u64 = 256 * 1024;
+const PER_STREAM: u64 = 336 * 1024;
 
 #[test]
 fn who_does_not_read_costs_the_proxy_little() {
