@@ -13,10 +13,12 @@ use crate::proxy::{Admission, Memory};
 
 /// How often memory is looked at.
 const PERIOD: Duration = Duration::from_millis(250);
-/// Above this part of the limit idle connections are closed, and what was turned away is served again below it …
+/// Above this part of the limit idle connections are closed …
 const SCARCE: f64 = 0.85;
-/// … and above this, requests are turned away.
+/// … above this, requests are turned away …
 const SHORT: f64 = 0.9;
+/// … and below this everything is as before. Apart from the first, so that closed connections that come again do not change it.
+const ENOUGH: f64 = 0.8;
 /// The part of the limit that bodies may have which are kept to be sent again.
 const BODIES: u64 = 4;
 /// The same without a limit, in bytes.
@@ -74,8 +76,9 @@ fn level(before: Memory, resident: u64, limit: u64) -> Memory {
     let share = resident as f64 / limit as f64;
     match before {
         _ if share > SHORT => Memory::Short,
-        _ if share <= SCARCE => Memory::Enough,
-        Memory::Short => Memory::Short,
+        _ if share <= ENOUGH => Memory::Enough,
+        Memory::Short if share > SCARCE => Memory::Short,
+        Memory::Enough if share <= SCARCE => Memory::Enough,
         _ => Memory::Scarce,
     }
 }
@@ -129,14 +132,15 @@ mod tests {
     #[test]
     fn requests_are_turned_away_above_the_limit_until_there_is_room_again() {
         let mut memory = Memory::Enough;
-        let seen: Vec<_> = [850, 851, 900, 901, 860, 851, 850, 900]
+        let seen: Vec<_> = [850, 851, 900, 901, 860, 851, 850, 801, 800, 850, 900]
             .map(|resident| {
                 memory = level(memory, resident, 1000);
                 memory
             })
             .into();
         use Memory::{Enough, Scarce, Short};
-        assert_eq!(seen, [Enough, Scarce, Scarce, Short, Short, Short, Enough, Scarce]);
+        let down = [Short, Short, Short, Scarce, Scarce, Enough, Enough, Scarce];
+        assert_eq!((&seen[..3], &seen[3..]), (&[Enough, Scarce, Scarce][..], &down[..]));
     }
 
     #[test]

@@ -60,6 +60,8 @@ struct Own {
     left: AtomicUsize,
     admitted: AtomicUsize,
     refused: AtomicUsize,
+    /// Whether it has admitted one more since it last looked round, though memory is short.
+    has_taken_one: AtomicBool,
 }
 
 /// The places for requests under way, and who has them.
@@ -109,22 +111,28 @@ impl Admission {
     }
 
     fn enter_crowd(&self, own: &Own, now: usize) -> Result<(), Shed> {
-        if own.is_limited.load(Ordering::Relaxed) {
-            own.spend(now)?;
-        }
-        // One at a time is served all the same: memory that does not come back must not make a dead proxy of a full one.
-        if now > 1 && self.memory() == Memory::Short {
+        // A few are served all the same: memory that does not come back must not make a dead proxy of a full one.
+        if now > 1 && self.memory() == Memory::Short && own.has_taken_one.swap(true, Ordering::Relaxed) {
             return Err(Shed::Memory);
         }
-        if !self.crowded.0.load(Ordering::Relaxed) {
-            if now <= self.carefree {
-                return Ok(());
-            }
-            self.crowded.0.store(true, Ordering::Relaxed);
+        let is_limited = own.is_limited.load(Ordering::Relaxed);
+        if is_limited && now > FEW && own.left.load(Ordering::Relaxed) == 0 {
+            add_one(&own.refused);
+            return Err(Shed::Delay);
         }
-        // Of two that enter in the same moment at least one sees the other's count.
-        fence(Ordering::SeqCst);
-        if self.under_way() <= self.most { Ok(()) } else { Err(Shed::Requests) }
+        if now > self.carefree || self.crowded.0.load(Ordering::Relaxed) {
+            self.crowded.0.store(true, Ordering::Relaxed);
+            // Of two that enter in the same moment at least one sees the other's count.
+            fence(Ordering::SeqCst);
+            if self.under_way() > self.most {
+                return Err(Shed::Requests);
+            }
+        }
+        if is_limited {
+            own.left.store(own.left.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
+            add_one(&own.admitted);
+        }
+        Ok(())
     }
 
     /// Gives a place of this worker back, on its own thread.
@@ -134,8 +142,9 @@ impl Admission {
         own.store(own.load(Ordering::Relaxed) - 1, Ordering::Relaxed);
     }
 
-    /// Ends the counting of all once most places are free again. To be called now and then.
-    pub(super) fn relax(&self) {
+    /// Ends the counting of all once most places are free again. To be called by a worker now and then.
+    pub(super) fn relax(&self, worker: usize) {
+        self.workers[worker].0.has_taken_one.store(false, Ordering::Relaxed);
         let is_needed = self.memory() == Memory::Short || self.under_way() > self.most / 4;
         if self.crowded.0.load(Ordering::Relaxed) && !is_needed {
             self.crowded.0.store(false, Ordering::Relaxed);
@@ -186,19 +195,8 @@ impl Admission {
     }
 }
 
-impl Own {
-    /// Takes one from the allowance for the request that would be the `now`th.
-    fn spend(&self, now: usize) -> Result<(), Shed> {
-        let add = |count: &AtomicUsize| count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        let left = self.left.load(Ordering::Relaxed);
-        if left == 0 && now > FEW {
-            add(&self.refused);
-            return Err(Shed::Delay);
-        }
-        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
-        add(&self.admitted);
-        Ok(())
-    }
+fn add_one(count: &AtomicUsize) {
+    count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -234,10 +232,10 @@ mod tests {
         let admission = Admission::new(40, 2);
         for _ in 0..3 {
             assert_eq!((0..50).filter(|number| admission.enter(number % 2).is_ok()).count(), 40);
-            admission.relax();
+            admission.relax(0);
             assert!(admission.crowded.0.load(Ordering::Relaxed), "nobody has left");
             (0..40).for_each(|number| admission.leave(number % 2));
-            admission.relax();
+            admission.relax(0);
             assert!(!admission.crowded.0.load(Ordering::Relaxed));
         }
     }
@@ -293,19 +291,18 @@ mod tests {
     }
 
     #[test]
-    fn short_of_memory_each_worker_serves_one_at_a_time() {
+    fn short_of_memory_each_worker_serves_one_at_a_time_or_one_more_now_and_then() {
         let admission = Admission::new(1000, 2);
         admission.enter(0).unwrap();
         admission.set_memory(Memory::Scarce);
         admission.enter(0).unwrap();
         admission.set_memory(Memory::Short);
-        admission.relax();
-        assert_eq!([0, 0, 1, 1].map(|worker| admission.enter(worker)).map(Result::err), {
-            let refused = Some(Shed::Memory);
-            [refused, refused, None, refused]
-        });
+        let entered = [0, 0, 1, 1, 1].map(|worker| admission.enter(worker).is_ok());
+        assert_eq!(entered, [true, false, true, true, false], "one though others are under way, and one beside none");
+        admission.relax(0);
+        assert_eq!([0, 0, 1].map(|worker| admission.enter(worker)), [Ok(()), Err(Shed::Memory), Err(Shed::Memory)]);
         admission.set_memory(Memory::Enough);
-        admission.relax();
+        admission.relax(0);
         assert!((0..100).all(|_| admission.enter(1).is_ok()));
     }
 }

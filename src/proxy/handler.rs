@@ -309,7 +309,8 @@ impl Client {
 /// The answer to a request for which there is no place.
 async fn turned_away(why: Shed, parts: &Parts, incoming: Incoming, record: &mut Record) -> Journey {
     record.worker().count_shed(why);
-    if why == Shed::Delay {
+    // On HTTP/2 who waits takes a stream's place from others of the same client.
+    if why == Shed::Delay && parts.version != Version::HTTP_2 {
         sleep(PENANCE).await;
     }
     let mut journey = Journey::failed(&Failure::Full(why), None, &parts.headers, record);

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::connection::{self, Arrival};
 use super::pulse::Activity;
@@ -25,6 +25,8 @@ use crate::upstream::{is_kept_from_clients, is_next_kept_from_clients};
 const BACKLOG: i32 = 4096;
 /// After a failed accept (no descriptor left, say) the next one waits this long, doubled each time up to …
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+/// A connection without a place waits for so long before one makes room that was used a moment ago.
+const PATIENCE: Duration = Duration::from_millis(200);
 /// … this (nginx waits as long).
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 
@@ -195,8 +197,9 @@ impl Room {
         }
         if is_scarce || self.is_full() {
             self.waiting.fetch_add(1, Ordering::Relaxed);
+            let since = Instant::now();
             while is_scarce || self.is_full() {
-                worker.watch().close_oldest_idle();
+                worker.watch().close_oldest_idle(since.elapsed() >= PATIENCE);
                 sleep(FIRST_PAUSE).await;
                 is_scarce = is_scarce && is_next_kept_from_clients(stream);
             }

@@ -8,7 +8,7 @@
 //! counts for a quarter of a second at most: a process that was stopped, or a machine that slept, is not overloaded.
 //!
 //! **What.** The worker admits fewer requests a second than it did: an eighth less after each tick that is late, an eighth more
-//! after each that is not. So it finds the rate at which the delay is about the limit, and follows it when requests become dearer or
+//! after each that is not, if that was too few. So it finds the rate at which the delay is about the limit, and follows it when requests become dearer or
 //! cheaper. It is the rate that is limited and not the number under way, because that is what the processor pays for: thousands of
 //! requests that wait for their endpoints make nobody late. The rate starts at what was admitted while it was late, which is what the
 //! worker manages, less an eighth. It never falls below a sixteenth of that: where turning away is what takes the time, turning away
@@ -94,7 +94,12 @@ impl Pace {
                 }
             }
             State::Overloaded { rate, least, calm } => {
-                let rate = if is_late { (rate * (1.0 - STEP)).max(least) } else { rate * (1.0 + STEP) };
+                let rate = match is_late {
+                    true => (rate * (1.0 - STEP)).max(least),
+                    // Beyond what comes it would grow for ever, and mean nothing when more comes.
+                    false if passed.refused > 0 => rate * (1.0 + STEP),
+                    false => rate,
+                };
                 let calm = if is_late || passed.refused > 0 { Duration::ZERO } else { calm + since };
                 if calm < ENOUGH { State::Overloaded { rate, least, calm } } else { State::OnTime }
             }
@@ -102,8 +107,8 @@ impl Pace {
         match self.state {
             State::OnTime => Allowance::All,
             State::Late { .. } => Allowance::Some(usize::MAX),
-            // Until the next tick it is as long as since the last.
-            State::Overloaded { rate, .. } => Allowance::Some((rate * since.as_secs_f64()).ceil() as usize),
+            // Until the next tick it is as long as since the last, but for a stop.
+            State::Overloaded { rate, .. } => Allowance::Some((rate * since.min(ENOUGH).as_secs_f64()).ceil() as usize),
         }
     }
 }
@@ -145,6 +150,18 @@ mod tests {
         assert_eq!(all[..6], [Allowance::Some(usize::MAX); 6]);
         // 100 a second, 7/8 of that in 150 ms.
         assert_eq!(all[6], Allowance::Some(14));
+    }
+
+    #[test]
+    fn the_rate_does_not_grow_beyond_what_comes() {
+        let mut pace = overloaded();
+        for _ in 0..1000 {
+            ticks(&mut pace, 19, Duration::ZERO, admitted(1));
+            pace.tick(ms(60), admitted(1));
+        }
+        let refused = Passed { admitted: 9, refused: 9 };
+        let Allowance::Some(count) = pace.tick(ms(100), refused) else { panic!("it is limited") };
+        assert!(count < 20, "{count}");
     }
 
     #[test]

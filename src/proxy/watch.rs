@@ -83,17 +83,25 @@ impl Watch {
         });
     }
 
+    /// Closes every connection that can be spared: idle for a while, or without a word though there was time.
+    pub(super) fn close_spare(&self) {
+        let now = Instant::now();
+        self.each(|state| {
+            if is_spare(state, now) {
+                state.expire(Expired::Idle);
+            }
+        });
+    }
+
     /// Closes the connection that can be spared best: who has been idle for longest, or has never said a word. Who asked a moment ago
-    /// will ask again: such a one has to go only where nobody is left of whom it may turn out that he never says a word. Returns
-    /// whether there was one.
-    pub fn close_oldest_idle(&self) -> bool {
+    /// will ask again: such a one has to go where nobody is left of whom it may turn out that he never says a word, and for whom
+    /// that takes too long (`at_once`). Returns whether there was one.
+    pub fn close_oldest_idle(&self, at_once: bool) -> bool {
         let now = Instant::now();
         let mut states: Vec<_> = self.lock().iter().filter_map(|one| one.state.upgrade()).collect();
         states.retain(|state| state.expired().is_none());
-        let is_spare =
-            |state: &ConnectionState| state.is_mute(now) || state.is_idle() && (state.in_phase_for(now) >= RECENT);
-        let some_are_silent = states.iter().any(|state| state.is_silent());
-        let spare = states.iter().filter(|state| is_spare(state) || !some_are_silent && state.is_idle());
+        let recent_too = at_once || !states.iter().any(|state| state.is_silent());
+        let spare = states.iter().filter(|state| is_spare(state, now) || recent_too && state.is_idle());
         let oldest = spare.max_by_key(|state| state.in_phase_for(now));
         oldest.inspect(|state| state.expire(Expired::Idle)).is_some()
     }
@@ -114,6 +122,10 @@ impl Watch {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Watched>> {
         self.connections.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn is_spare(state: &ConnectionState, now: Instant) -> bool {
+    state.is_mute(now) || state.is_idle() && state.in_phase_for(now) >= RECENT
 }
 
 impl Watched {
@@ -334,7 +346,7 @@ mod tests {
         watch.add(1, &young);
         young.request_started();
         young.request_ended(Instant::now());
-        assert!(watch.close_oldest_idle());
+        assert!(watch.close_oldest_idle(false));
         assert_eq!((old.expired(), young.expired()), (Some(Expired::Idle), None));
         after(&watch, &limits, 76).await;
         assert_eq!(young.expired(), Some(Expired::Idle));
@@ -348,12 +360,15 @@ mod tests {
         let mute = Arc::new(ConnectionState::accepted());
         watch.add(0, &mute);
         served(&asking, true);
-        assert!(!watch.close_oldest_idle(), "the silent one may be about to speak");
+        assert!(!watch.close_oldest_idle(false), "the silent one may be about to speak");
+        assert!(watch.close_oldest_idle(true) && asking.expired().is_some(), "that takes too long");
+        asking.read();
+        assert!(asking.carries_on());
         advance(MUTE).await;
         served(&asking, true);
-        assert!(watch.close_oldest_idle());
+        assert!(watch.close_oldest_idle(false));
         assert_eq!((mute.expired(), asking.expired()), (Some(Expired::Idle), None));
-        assert!(watch.close_oldest_idle(), "there is nobody else");
+        assert!(watch.close_oldest_idle(false), "there is nobody else");
         assert_eq!(asking.expired(), Some(Expired::Idle));
     }
 
@@ -385,7 +400,7 @@ mod tests {
         state.wrote(true);
         state.request_ended(Instant::now());
         watch.close_idle();
-        assert!(!watch.close_oldest_idle() && state.expired().is_none());
+        assert!(!watch.close_oldest_idle(false) && state.expired().is_none());
         state.wrote(false);
         watch.close_idle();
         assert_eq!(state.expired(), Some(Expired::Idle));

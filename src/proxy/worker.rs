@@ -242,7 +242,7 @@ impl Worker {
     fn heed_memory(&self) {
         let memory = self.admission().memory();
         if memory >= Memory::Scarce {
-            self.watch.close_idle();
+            self.watch.close_spare();
         }
         self.parting.store(self.is_draining() || memory == Memory::Short, Ordering::Relaxed);
     }
@@ -252,11 +252,11 @@ impl Worker {
         failpoint::reach("worker-tick");
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
-        self.shared.admission.relax();
+        self.shared.admission.relax(self.index);
         self.heed_memory();
         if room.is_wanted() {
             // Perhaps by a worker whose own connections are all busy.
-            self.watch.close_oldest_idle();
+            self.watch.close_oldest_idle(true);
         }
         for clusters in self.view().snapshot().clusters().chunks(CLUSTERS_AT_ONCE) {
             clusters.iter().for_each(|cluster| cluster.evict_idle(self.index, now));

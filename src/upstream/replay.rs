@@ -13,6 +13,7 @@ use http_body::{Frame, SizeHint};
 use tokio::sync::oneshot;
 
 use super::body::{Upload, UploadError, UploadProgress};
+use super::fit::fitted;
 use super::kept::Claim;
 
 /// The largest body that is kept, in bytes.
@@ -151,7 +152,7 @@ impl State {
             kept.pieces.push_back(Piece::Trailers(trailers.clone()));
         } else if let Some(data) = frame.data_ref() {
             length = data.len() as u64;
-            kept.pieces.push_back(Piece::Data(data.clone()));
+            kept.pieces.push_back(Piece::Data(fitted(data.clone())));
         }
         self.size += length;
         // A body of many small pieces takes more than its bytes.
