@@ -60,8 +60,10 @@ struct Own {
     left: AtomicUsize,
     admitted: AtomicUsize,
     refused: AtomicUsize,
-    /// Whether it has admitted one more since it last looked round, though memory is short.
-    has_taken_one: AtomicBool,
+    /// Whether it has admitted one since it last looked round while there was a crowd …
+    has_admitted: AtomicBool,
+    /// … and whether it had not for the whole time before, so that it may admit one more though memory is short.
+    may_take_one: AtomicBool,
 }
 
 /// The places for requests under way, and who has them.
@@ -112,7 +114,7 @@ impl Admission {
 
     fn enter_crowd(&self, own: &Own, now: usize) -> Result<(), Shed> {
         // A few are served all the same: memory that does not come back must not make a dead proxy of a full one.
-        if now > 1 && self.memory() == Memory::Short && own.has_taken_one.swap(true, Ordering::Relaxed) {
+        if now > 1 && self.memory() == Memory::Short && !own.may_take_one.load(Ordering::Relaxed) {
             return Err(Shed::Memory);
         }
         let is_limited = own.is_limited.load(Ordering::Relaxed);
@@ -128,6 +130,8 @@ impl Admission {
                 return Err(Shed::Requests);
             }
         }
+        own.has_admitted.store(true, Ordering::Relaxed);
+        own.may_take_one.store(false, Ordering::Relaxed);
         if is_limited {
             own.left.store(own.left.load(Ordering::Relaxed).saturating_sub(1), Ordering::Relaxed);
             add_one(&own.admitted);
@@ -144,7 +148,9 @@ impl Admission {
 
     /// Ends the counting of all once most places are free again. To be called by a worker now and then.
     pub(super) fn relax(&self, worker: usize) {
-        self.workers[worker].0.has_taken_one.store(false, Ordering::Relaxed);
+        let own = &self.workers[worker].0;
+        own.may_take_one.store(!own.has_admitted.load(Ordering::Relaxed), Ordering::Relaxed);
+        own.has_admitted.store(false, Ordering::Relaxed);
         let is_needed = self.memory() == Memory::Short || self.under_way() > self.most / 4;
         if self.crowded.0.load(Ordering::Relaxed) && !is_needed {
             self.crowded.0.store(false, Ordering::Relaxed);
@@ -297,10 +303,12 @@ mod tests {
         admission.set_memory(Memory::Scarce);
         admission.enter(0).unwrap();
         admission.set_memory(Memory::Short);
-        let entered = [0, 0, 1, 1, 1].map(|worker| admission.enter(worker).is_ok());
-        assert_eq!(entered, [true, false, true, true, false], "one though others are under way, and one beside none");
-        admission.relax(0);
-        assert_eq!([0, 0, 1].map(|worker| admission.enter(worker)), [Ok(()), Err(Shed::Memory), Err(Shed::Memory)]);
+        let enter = |worker| admission.enter(worker).map_err(|shed| assert_eq!(shed, Shed::Memory)).is_ok();
+        assert_eq!([0, 0, 1, 1].map(enter), [false, false, true, false]);
+        (0..2).for_each(|worker| admission.relax(worker));
+        assert_eq!([0, 0, 1].map(enter), [true, false, false], "one more, where none was admitted all the time");
+        (0..2).for_each(|worker| admission.relax(worker));
+        assert_eq!([0, 1, 1].map(enter), [false, true, false]);
         admission.set_memory(Memory::Enough);
         admission.relax(0);
         assert!((0..100).all(|_| admission.enter(1).is_ok()));
