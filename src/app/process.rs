@@ -51,11 +51,10 @@ pub fn run(options: Options) -> Result<ExitCode, String> {
         let drain_timeout = options.drain_timeout;
         let program = Program::current().map_err(|error| format!("error: cannot tell what is running: {error}"))?;
         warn_if_few(options.limits.max_connections);
-        let memory_limit = memory::limit(options.limits.max_memory);
         let running = start(options)?;
         let no_thread = |error: io::Error| format!("error: cannot start a thread: {error}");
         watchdog::start(running.pulses()).map_err(no_thread)?;
-        if let Some(limit) = memory_limit {
+        if let Some(limit) = running.metrics.overload().memory_limit() {
             memory::watch(limit, Arc::clone(running.admission())).map_err(no_thread)?;
         }
         // Whoever read this may have gone away.

@@ -1,11 +1,11 @@
 //! What a client of HTTP/2 may do that costs it nothing and us a lot, and that the HTTP/2 library does not count: streams that are
 //! begun to be reset, and frames that carry nothing. Judges only; the connection closes itself.
 
-use std::error::Error;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::telemetry::Closing;
+use crate::upstream::connection::cause;
 
 /// A stream that its client resets within this time was begun for nothing (Envoy's `premature_reset_min_stream_lifetime`).
 const EARLY: Duration = Duration::from_secs(1);
@@ -149,16 +149,9 @@ fn worth(kind: u8, flags: u8, length: usize) -> u64 {
 
 /// Why the HTTP/2 library ended a connection, if it was the library that did.
 pub(super) fn of_library(error: &hyper::Error) -> Option<Closing> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            let own = h2.is_go_away() && h2.is_library();
-            let calm = h2.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
-            return own.then_some(if calm { Closing::Http2Limit } else { Closing::ProtocolError });
-        }
-        source = cause.source();
-    }
-    None
+    let h2 = cause::<h2::Error>(error).filter(|h2| h2.is_go_away() && h2.is_library())?;
+    let calm = h2.reason() == Some(h2::Reason::ENHANCE_YOUR_CALM);
+    Some(if calm { Closing::Http2Limit } else { Closing::ProtocolError })
 }
 
 #[cfg(test)]

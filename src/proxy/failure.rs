@@ -1,13 +1,12 @@
 //! Everything that can keep a request from an upstream's answer, and what the client is told: status, flag, one line.
 //! The only place where errors of lower modules become statuses (Envoy's, which Istio users know).
 
-use std::error::Error;
 use std::io;
 
 use http::StatusCode;
 
 use crate::telemetry::{Blame, Flag, ProxyError, Shed};
-use crate::upstream::connection::was_refused;
+use crate::upstream::connection::{cause, was_refused};
 use crate::upstream::{ConnectError, NoHealthyUpstream, Overloaded, Unavailable, Unresolved, UploadError};
 
 /// Why a request has no answer from upstream. The text is for the client: no addresses, no configuration.
@@ -249,16 +248,4 @@ impl From<ConnectError> for Failure {
 /// The operating system's error at the bottom of a chain, if there is one.
 fn io_kind(error: &hyper::Error) -> Option<io::ErrorKind> {
     cause(error).map(io::Error::kind)
-}
-
-/// The first error of this type among the causes of another.
-fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if let Some(wanted) = cause.downcast_ref() {
-            return Some(wanted);
-        }
-        source = cause.source();
-    }
-    None
 }

@@ -59,9 +59,7 @@ impl Client {
         // On the heap: it is handed on many times, and futures that hold it stay small.
         let mut parts = Box::new(parts);
         let connects = parts.method == Method::CONNECT;
-        if connects {
-            upgrade::translate(&mut parts);
-        }
+        upgrade::translate(&mut parts);
         let mut record = Record::start(&self.worker, &self.state, &parts.method);
         if reply::is_grpc(&parts.headers) {
             record.calls_grpc();

@@ -25,10 +25,10 @@ use crate::upstream::{is_kept_from_clients, is_next_kept_from_clients};
 const BACKLOG: i32 = 4096;
 /// After a failed accept (no descriptor left, say) the next one waits this long, doubled each time up to …
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
-/// A connection without a place waits for so long before one makes room that was used a moment ago.
-const PATIENCE: Duration = Duration::from_millis(200);
 /// … this (nginx waits as long).
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// A connection without a place waits for so long before one makes room that was used a moment ago.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// The number of "too many open files".
 const EMFILE: i32 = 24;

@@ -39,8 +39,8 @@ struct Accept(String);
 
 /// Turns the wish of a stream of HTTP/2 for a WebSocket into the request of HTTP/1.1 that means the same (RFC 8441 §5).
 pub(super) fn translate(parts: &mut Parts) {
-    let protocol = parts.extensions.get::<Protocol>().map(Protocol::as_str);
-    if parts.method != Method::CONNECT || protocol != Some("websocket") {
+    let protocol = |parts: &Parts| parts.extensions.get::<Protocol>().is_some_and(|one| one.as_str() == "websocket");
+    if parts.method != Method::CONNECT || !protocol(parts) {
         return;
     }
     // It belongs to CONNECT: an endpoint that speaks HTTP/2 would get it with GET.

@@ -75,22 +75,12 @@ impl Watch {
 
     /// Closes every connection that brings no request.
     pub fn close_idle(&self) {
-        let now = Instant::now();
-        self.each(|state| {
-            if state.is_idle() || state.is_mute(now) {
-                state.expire(Expired::Idle);
-            }
-        });
+        self.close(|state, now| state.is_idle() || state.is_mute(now));
     }
 
     /// Closes every connection that can be spared: idle for a while, or without a word though there was time.
     pub(super) fn close_spare(&self) {
-        let now = Instant::now();
-        self.each(|state| {
-            if is_spare(state, now) {
-                state.expire(Expired::Idle);
-            }
-        });
+        self.close(is_spare);
     }
 
     /// Closes the connection that can be spared best: who has been idle for longest, or has never said a word. Who asked a moment ago
@@ -109,6 +99,15 @@ impl Watch {
     /// How many connections are open.
     pub fn len(&self) -> usize {
         self.lock().iter().filter(|one| one.listener.is_some() && one.state.strong_count() > 0).count()
+    }
+
+    fn close(&self, which: impl Fn(&ConnectionState, Instant) -> bool) {
+        let now = Instant::now();
+        self.each(|state| {
+            if which(state, now) {
+                state.expire(Expired::Idle);
+            }
+        });
     }
 
     fn each(&self, mut action: impl FnMut(&ConnectionState)) {

@@ -78,8 +78,6 @@ pub struct Worker {
     watch: Watch,
     copies: Copies,
     draining: AtomicBool,
-    /// Whether connections are to close after their request.
-    parting: AtomicBool,
     drained: Notify,
     pulse: Arc<Pulse>,
     /// What was logged, and until when it is not logged again.
@@ -146,7 +144,6 @@ impl Worker {
             watch: Watch::default(),
             copies: Copies::default(),
             draining: AtomicBool::new(false),
-            parting: AtomicBool::new(false),
             drained: Notify::new(),
             pulse: Arc::clone(&pulse),
             logged: Mutex::default(),
@@ -182,7 +179,6 @@ impl Worker {
         }
         drop(sockets);
         self.draining.store(true, Ordering::Relaxed);
-        self.parting.store(true, Ordering::Relaxed);
         self.drained.notify_waiters();
         self.watch.wake_all();
         let mut ticker = interval(Duration::from_millis(20));
@@ -238,22 +234,15 @@ impl Worker {
         }
     }
 
-    /// Connections go where memory is scarce: idle ones first, and where it is short, others after their request.
-    fn heed_memory(&self) {
-        let memory = self.admission().memory();
-        if memory >= Memory::Scarce {
-            self.watch.close_spare();
-        }
-        self.parting.store(self.is_draining() || memory == Memory::Short, Ordering::Relaxed);
-    }
-
     async fn tick(&self, room: &Room) {
         self.pulse.does(Activity::Tending);
         failpoint::reach("worker-tick");
         let now = Instant::now();
         self.watch.tick(&self.shared.limits, now);
         self.shared.admission.relax(self.index);
-        self.heed_memory();
+        if self.admission().memory() >= Memory::Scarce {
+            self.watch.close_spare();
+        }
         if room.is_wanted() {
             // Perhaps by a worker whose own connections are all busy.
             self.watch.close_oldest_idle(true);
@@ -339,9 +328,9 @@ impl Worker {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Whether connections are to close after their request.
+    /// Whether connections are to close after their request: at the end, and where memory is short.
     pub(super) fn is_parting(&self) -> bool {
-        self.parting.load(Ordering::Relaxed)
+        self.is_draining() || self.admission().memory() == Memory::Short
     }
 
     /// Waits for the drain to begin.

@@ -80,7 +80,9 @@ impl OverloadMetrics {
         Shed::ALL.iter().map(|why| (why.as_str(), self.shed.sum(|shed| shed[*why as usize].get())))
     }
 
-    pub(super) fn memory_limit(&self) -> Option<u64> {
+    /// That memory, if it is limited.
+    #[must_use]
+    pub fn memory_limit(&self) -> Option<u64> {
         Some(self.memory_limit.load(Relaxed)).filter(|bytes| *bytes > 0)
     }
 

@@ -103,14 +103,20 @@ impl Connection {
 
 /// Whether an endpoint said that it did nothing about the request (HTTP/2, RFC 9113 §8.7): it may be sent again, whatever it is.
 pub fn was_refused(error: &hyper::Error) -> bool {
+    let refused = |h2: &h2::Error| h2.is_remote() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+    cause(error).is_some_and(refused)
+}
+
+/// The first error of this type among the causes of another.
+pub fn cause<E: Error + 'static>(error: &hyper::Error) -> Option<&E> {
     let mut source = error.source();
     while let Some(cause) = source {
-        if let Some(h2) = cause.downcast_ref::<h2::Error>() {
-            return h2.is_remote() && h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        if let Some(wanted) = cause.downcast_ref() {
+            return Some(wanted);
         }
         source = cause.source();
     }
-    false
+    None
 }
 
 /// The same request as HTTP/2 has it: an absolute target, no `Host`, no field that concerns an HTTP/1 connection.
