@@ -1,16 +1,59 @@
-//! What the admin port is told about the process.
+//! The admin port: whether it takes a token, what it is told about the process, and its end.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 
 use serde_json::{Value, json};
 
-use crate::admin::{Address, AdminState, Board, Readiness, Reloaded, Token};
+use super::admin_socket::AdminSocket;
+use super::serve::failed;
+use crate::admin::{self, Address, AdminState, Board, Readiness, Reloaded, Token};
 use crate::control::rollout::Desk;
 use crate::control::{Outcome, Publisher, Trigger};
 use crate::shutdown::{Shutdown, Stage};
 use crate::snapshot::Snapshots;
 use crate::telemetry::Metrics;
+
+/// The admin port. It may end before the rest: where another process has taken over.
+#[derive(Debug)]
+pub(super) struct AdminPort {
+    /// None once another process has it.
+    pub(super) socket: Option<AdminSocket>,
+    end: Shutdown,
+    pub(super) thread: JoinHandle<()>,
+}
+
+impl AdminPort {
+    /// Serves it on a thread of its own.
+    ///
+    /// # Errors
+    /// What to tell the operator: the system has no room.
+    pub(super) fn start(socket: AdminSocket, state: AdminState) -> Result<Self, String> {
+        let end = Shutdown::default();
+        let mut told = end.listen();
+        let ended = async move { told.reached(Stage::Aborted).await };
+        let served = socket.listener().map_err(|error| failed("serve the admin port", &error))?;
+        let thread = admin::serve(served, state, ended).map_err(|error| failed("start the admin thread", &error))?;
+        Ok(Self { socket: Some(socket), end, thread })
+    }
+
+    /// Takes no more connections.
+    pub(super) fn close(&self) {
+        self.end.enter(Stage::Aborted);
+    }
+
+    /// From here on the file of a Unix socket stays or goes with it.
+    pub(super) fn keep_file(&mut self, keep: bool) {
+        self.socket.iter_mut().for_each(|socket| socket.keep_file(keep));
+    }
+
+    /// Another process serves it: should that one end, nobody may find the port taken because of this one.
+    pub(super) fn hand_over(&mut self) {
+        self.close();
+        self.socket = None;
+    }
+}
 
 /// The token that the admin port asks for: none is needed where only this machine can ask, or whoever may open a Unix socket.
 ///

@@ -1,18 +1,20 @@
 //! Starting, serving and ending the process, in this order: listeners, configuration, workers, admin, watch; then back.
 
+mod end;
+
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use serde_json::Value;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{Instant, sleep};
 
+pub use self::end::Farewell;
 use super::Options;
-use super::admin::{admin_state, token};
+use super::admin::{AdminPort, admin_state, token};
 use super::admin_socket::AdminSocket;
 use super::inherited::Inherited;
 use super::install::Installer;
@@ -20,25 +22,19 @@ use super::listeners::ListenerSet;
 use super::memory;
 use super::notices::Notices;
 use super::service;
-use crate::admin::{self, Address, AdminState};
+use crate::admin::{Address, AdminState};
 use crate::config::load::Loaded;
 use crate::config::settings::Settings;
 use crate::control::rollout::Releases;
 use crate::control::{FileWatch, Inputs, Outcome, Pace, Publisher, Trigger, give_way};
 use crate::proxy::{Admission, Bound, Draws, Opened, Pulse, Room, Shared, Worker, WorkerHandle};
-use crate::shutdown::{Shutdown, Stage};
+use crate::shutdown::Shutdown;
 use crate::snapshot::{Builder, Snapshots, active_routes};
 use crate::telemetry::access_log::{AccessLog, AccessLogThread};
 use crate::telemetry::{ActiveRoute, Metrics};
 use crate::upstream::resolve::{Resolver, system_lookup};
 use crate::upstream::{Bodies, Registry};
 
-/// After `/ready` says no, new connections are taken for this long: balancers need it to notice.
-const ANNOUNCE: Duration = Duration::from_secs(5);
-/// Connections that were idle when the drain began may bring one more request for this long.
-const LAME_DUCK: Duration = Duration::from_secs(2);
-/// How long the end waits for whoever reads the access log.
-const LAST_LINES: Duration = Duration::from_secs(5);
 /// How long the first look-up of names may delay the start.
 const FIRST_LOOKUP: Duration = Duration::from_secs(1);
 
@@ -65,26 +61,6 @@ pub struct Running {
     open: Arc<ListenerSet>,
     /// Whether nobody is to take over any more.
     going_on: Arc<AtomicBool>,
-}
-
-/// The admin port. It may end before the rest: where another process has taken over.
-#[derive(Debug)]
-struct AdminPort {
-    /// None once another process has it.
-    socket: Option<AdminSocket>,
-    end: Shutdown,
-    thread: JoinHandle<()>,
-}
-
-/// Who tells clients and balancers that this process ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
-    /// `/ready`, for as long as balancers need to ask.
-    Announced,
-    /// Nobody: it ends now.
-    Silent,
-    /// Nobody has to: another process serves the same addresses already.
-    TakenOver,
 }
 
 /// Starts a proxy. When this returns, every listener accepts and `/ready` says yes (unless it waits for a configuration).
@@ -188,33 +164,6 @@ fn start_resolver(registry: &Arc<Registry>, metrics: &Metrics) -> Result<Arc<Res
     started.map(Arc::new).map_err(|error| failed("start a thread", &error))
 }
 
-impl AdminPort {
-    fn start(socket: AdminSocket, state: AdminState) -> Result<Self, String> {
-        let end = Shutdown::default();
-        let mut told = end.listen();
-        let ended = async move { told.reached(Stage::Aborted).await };
-        let served = socket.listener().map_err(|error| failed("serve the admin port", &error))?;
-        let thread = admin::serve(served, state, ended).map_err(|error| failed("start the admin thread", &error))?;
-        Ok(Self { socket: Some(socket), end, thread })
-    }
-
-    /// Takes no more connections.
-    fn close(&self) {
-        self.end.enter(Stage::Aborted);
-    }
-
-    /// From here on the file of a Unix socket stays or goes with it.
-    fn keep_file(&mut self, keep: bool) {
-        self.socket.iter_mut().for_each(|socket| socket.keep_file(keep));
-    }
-
-    /// Another process serves it: should that one end, nobody may find the port taken because of this one.
-    fn hand_over(&mut self) {
-        self.close();
-        self.socket = None;
-    }
-}
-
 fn open_log(options: &Options, metrics: &Metrics) -> Result<Option<(AccessLog, AccessLogThread)>, String> {
     let Some(to) = &options.access_log else { return Ok(None) };
     let opened = AccessLog::start(to, Arc::clone(metrics.access_log_dropped()));
@@ -310,79 +259,6 @@ impl Running {
         }
         Ok(sockets)
     }
-
-    /// Changes nothing from now on, and leaves the releases, with all that is known of them, to another process. Waits for what is
-    /// under way; to be called where that is no harm.
-    pub(super) fn rest(&self) -> impl FnOnce() + Send + 'static {
-        let (publisher, releases, going_on) =
-            (self.publisher.clone(), self.releases.clone(), Arc::clone(&self.going_on));
-        going_on.store(false, Ordering::SeqCst);
-        move || {
-            publisher.freeze();
-            // Who waited for this may have given up, and everything goes on already.
-            if going_on.load(Ordering::SeqCst) {
-                return;
-            }
-            releases.suspend();
-            if going_on.load(Ordering::SeqCst) {
-                releases.resume();
-            }
-        }
-    }
-
-    /// Everything goes on here, and what was changed meanwhile is read.
-    pub(super) fn go_on(&self) {
-        self.going_on.store(true, Ordering::SeqCst);
-        self.releases.resume();
-        self.publisher.thaw();
-        self.reload_soon(Trigger::Signal);
-    }
-
-    /// Ends well: says so, takes what still comes, lets requests finish. Returns how many connections had to be cut off after
-    /// `limit`.
-    pub async fn drain(mut self, limit: Duration, farewell: Farewell) -> usize {
-        self.admin_port.keep_file(farewell == Farewell::TakenOver);
-        match farewell {
-            Farewell::Announced => {
-                self.shutdown.enter(Stage::Announced);
-                sleep(ANNOUNCE).await;
-            }
-            Farewell::Silent => {}
-            Farewell::TakenOver => {
-                // The admin port and the files are the other's business now.
-                self.admin_port.hand_over();
-                self.watch = None;
-            }
-        }
-        self.open.let_go();
-        self.shutdown.enter(Stage::Draining);
-        let deadline = Instant::now() + limit;
-        let lame_duck = if farewell == Farewell::Silent { Duration::ZERO } else { LAME_DUCK };
-        self.wait_for_workers(Instant::now() + lame_duck).await;
-        self.shutdown.enter(Stage::Closing);
-        self.wait_for_workers(deadline).await;
-        self.end()
-    }
-
-    async fn wait_for_workers(&self, until: Instant) {
-        while Instant::now() < until && !self.workers.iter().all(WorkerHandle::is_finished) {
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-
-    fn end(self) -> usize {
-        self.shutdown.enter(Stage::Aborted);
-        self.admin_port.close();
-        drop(self.watch);
-        let cut_off = self.workers.into_iter().filter_map(WorkerHandle::join).sum();
-        // With the last worker went the last who could log.
-        self.log_thread.into_iter().for_each(|log| log.join(LAST_LINES));
-        self.releases.end();
-        let _ = self.rollout_thread.join();
-        // The admin thread ends by the same signal; a panic in it was logged where it happened.
-        let _ = self.admin_port.thread.join();
-        cut_off
-    }
 }
 
 fn start_workers(
@@ -396,6 +272,7 @@ fn start_workers(
     started.map_err(|error| failed("start a worker", &error))
 }
 
-fn failed(what: &str, error: &io::Error) -> String {
+/// What to tell the operator of something that the system refuses.
+pub(super) fn failed(what: &str, error: &io::Error) -> String {
     format!("error: cannot {what}: {error}")
 }

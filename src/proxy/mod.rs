@@ -21,6 +21,7 @@ mod headers;
 mod http1;
 mod io;
 mod isolation;
+mod journey;
 mod limits;
 mod listener;
 mod mirror;
